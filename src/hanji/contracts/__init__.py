@@ -1,0 +1,1 @@
+"""The few types that every folder shares: rows of tokens, batches, losses, protocols, errors."""
