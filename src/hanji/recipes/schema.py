@@ -1,0 +1,251 @@
+"""The one schema of recipes: YAML, command line and Python all pass through it.
+
+Nothing here imports torch. Every field's docstring becomes its help on the command line, its line in the
+reference and its description in the editors' JSON schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+
+from hanji.recipes.fields import (
+    Count,
+    FullMethod,
+    Method,
+    Mixture,
+    Name,
+    Reference,
+    References,
+    Share,
+    SourceFormat,
+    Sources,
+    Strict,
+    as_list,
+)
+from hanji.recipes.support import check_objective, objective_schema
+from hanji.recipes.train import FinetuneSettings, PretrainSettings
+
+Product = Literal["data", "tokenizer", "model", "report"]
+RESERVED = ("name", "seed", "device", "stages")
+"""Keys of the recipe itself: no stage may be called so, lest an override be ambiguous."""
+
+
+class _Stage(Strict):
+    makes: ClassVar[Product]
+    """What the stage's artifact is to later stages."""
+    wants: ClassVar[Mapping[str, tuple[Product, ...]]] = {}
+    """The fields that name other stages, and what those must make."""
+
+    def references(self) -> list[tuple[str, str]]:
+        """Pairs of a dotted field and the name it refers to, in the order of the fields."""
+        found: list[tuple[str, str]] = []
+        for field in self.wants:
+            value = getattr(self, field)
+            if isinstance(value, str):
+                found.append((field, value))
+            elif isinstance(value, tuple):
+                for index, item in enumerate(value):
+                    name = item if isinstance(item, str) else item.data
+                    found.append((f"{field}.{index}", name))
+        return found
+
+
+class Clean(Strict):
+    """How the text of each row is cleaned."""
+
+    unicode: Literal["nfc", "nfkc", "none"] = "nfc"
+    """Unicode normalisation."""
+    control_characters: Literal["remove", "keep"] = "remove"
+    """Invisible control characters other than tab and newline."""
+    whitespace: Literal["keep", "collapse"] = "keep"
+    """`collapse` runs of blanks into one, and more than two newlines into two."""
+
+
+class Split(Strict):
+    """Which share of the rows is held out; a row's place depends on its content alone."""
+
+    validation: Share = 0.02
+    """Share of rows to evaluate on while training."""
+    test: Share = 0.0
+    """Share of rows that no training stage ever looks at."""
+
+    @model_validator(mode="after")
+    def _something_left(self) -> Split:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test leave no rows to train on")
+        return self
+
+
+class PrepareStage(_Stage):
+    """Reads sources, cleans, removes copies and splits them: prepared data."""
+
+    makes: ClassVar[Product] = "data"
+
+    kind: Literal["prepare"] = "prepare"
+    """What the stage does."""
+    source: Sources
+    """Where the rows come from: a path, hub id or `python-docs`, or a list of such or of mappings."""
+    format: SourceFormat = "auto"
+    """How to read the sources that do not say it themselves."""
+    clean: Clean = Clean()
+    """How the text of each row is cleaned."""
+    deduplicate: Literal["none", "exact"] = "exact"
+    """Which copies of a row are dropped: `exact` compares the cleaned content."""
+    decontaminate: bool = False
+    """Drop held-out rows that are near-copies of training rows, so that the validation loss is honest."""
+    split: Split = Split()
+    """Which share of the rows is held out."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """A malformed row: `stop` with its file, line and field, or `skip` it into skipped.jsonl."""
+    limit: Count | None = None
+    """Read at most this many rows of each source."""
+
+
+class TokenizerStage(_Stage):
+    """Trains a tokenizer on prepared data, or takes an existing one."""
+
+    makes: ClassVar[Product] = "tokenizer"
+    wants: ClassVar[Mapping[str, tuple[Product, ...]]] = {"data": ("data",), "source": ("tokenizer", "model")}
+
+    kind: Literal["tokenizer"] = "tokenizer"
+    """What the stage does."""
+    data: Reference | None = None
+    """Prepared data to train on; with `source`, only the report of fertility reads it."""
+    source: Reference | None = None
+    """An existing tokenizer instead: a stage, a directory, a hub id, or a `.gguf` file."""
+    algorithm: Literal["bpe", "wordpiece", "unigram"] = "bpe"
+    """`bpe` works on bytes and gives back any text exactly; `wordpiece` is BERT's, `unigram` T5's."""
+    vocab_size: int = Field(default=32_000, ge=16)
+    """Tokens in the vocabulary, special ones included."""
+    pattern: Literal["llama3", "qwen2"] = "llama3"
+    """How `bpe` cuts text into words first: a regular expression that other runtimes know by that name."""
+    special_tokens: tuple[str, ...] = ()
+    """Further special tokens, beside those of documents and chats."""
+    min_frequency: Count = 2
+    """A pair seen fewer times than this is never merged."""
+
+    @model_validator(mode="after")
+    def _trained_or_taken(self) -> TokenizerStage:
+        if self.source is None and self.data is None:
+            raise ValueError("wants `data` to train on, or `source` to take an existing tokenizer")
+        training = {"algorithm", "vocab_size", "pattern", "special_tokens", "min_frequency"}
+        if self.source is not None and (idle := sorted(training & self.model_fields_set)):
+            raise ValueError(f"takes an existing tokenizer, so that {', '.join(idle)} can have no effect")
+        if "pattern" in self.model_fields_set and self.algorithm != "bpe":
+            raise ValueError(f"pattern belongs to algorithm bpe, not {self.algorithm}")
+        return self
+
+
+class _TrainingStage(_Stage):
+    @model_validator(mode="after")
+    def _all_weights_or_none(self) -> _TrainingStage:
+        given = {mix.weight is not None for mix in self.data}  # type: ignore[attr-defined]
+        if len(given) > 1:
+            raise ValueError("data: give a weight to every part of the mixture, or to none")
+        return self
+
+
+PretrainObjective = Annotated[
+    str,
+    AfterValidator(partial(check_objective, "pretrain")),
+    WithJsonSchema(objective_schema("pretrain")),
+]
+FinetuneObjective = Annotated[
+    str,
+    AfterValidator(partial(check_objective, "finetune")),
+    WithJsonSchema(objective_schema("finetune")),
+]
+
+
+class PretrainStage(_TrainingStage):
+    """Trains a blank model on text."""
+
+    makes: ClassVar[Product] = "model"
+    wants: ClassVar[Mapping[str, tuple[Product, ...]]] = {
+        "tokenizer": ("tokenizer", "model"),
+        "data": ("data",),
+    }
+
+    kind: Literal["pretrain"] = "pretrain"
+    """What the stage does."""
+    model: str | dict[str, Any] = "llama-nano"
+    """A preset (see `hanji models`), the path of a config.json, or a transformers config as a mapping."""
+    config: dict[str, Any] = Field(default={})
+    """Changes to that config, as `{num_hidden_layers: 8}`."""
+    tokenizer: Reference
+    """A `tokenizer` stage, a directory, a hub id, or a `.gguf` file."""
+    data: Mixture
+    """Prepared data: a name, or a list of `{data, weight}`."""
+    objective: PretrainObjective = "clm"
+    """What is minimised: `clm`, each token predicted from those before it."""
+    train: PretrainSettings
+    """How long, how fast, in which portions."""
+
+
+class FinetuneStage(_TrainingStage):
+    """Trains a trained model further: on chats, or on more text."""
+
+    makes: ClassVar[Product] = "model"
+    wants: ClassVar[Mapping[str, tuple[Product, ...]]] = {
+        "model": ("model",),
+        "data": ("data",),
+        "tokenizer": ("tokenizer", "model"),
+    }
+
+    kind: Literal["finetune"] = "finetune"
+    """What the stage does."""
+    model: Reference
+    """A stage that makes a model, a directory, a hub id, or a `.gguf` file."""
+    data: Mixture
+    """Prepared data: a name, or a list of `{data, weight}`."""
+    objective: FinetuneObjective = "sft"
+    """What is minimised: `sft` learns the assistant's words in chats, `clm` continues on plain text."""
+    method: Method = FullMethod()
+    """Which parameters learn: `full`, or a mapping of the method's name and its options."""
+    tokenizer: Reference | None = None
+    """Another tokenizer than the model's own."""
+    train: FinetuneSettings = FinetuneSettings(epochs=3)
+    """How long, how fast, in which portions."""
+
+
+class EvaluateStage(_Stage):
+    """Compares models on held-out data and prompts, and writes the report."""
+
+    makes: ClassVar[Product] = "report"
+    wants: ClassVar[Mapping[str, tuple[Product, ...]]] = {"models": ("model",), "data": ("data",)}
+
+    kind: Literal["evaluate"] = "evaluate"
+    """What the stage does."""
+    models: References
+    """The models to compare, in this order: stages, directories, hub ids."""
+    data: Reference | None = None
+    """Prepared data whose held-out rows are scored; by default each model's own."""
+    prompts: Annotated[tuple[str, ...], BeforeValidator(as_list, json_schema_input_type=str | list[str])] = ()
+    """What every model is asked; questions for chat models, beginnings for the others."""
+    max_new_tokens: Count = 64
+    """Longest answer, in tokens."""
+    temperature: float = Field(default=0.0, ge=0)
+    """Randomness of the answers; 0 takes the most probable token."""
+
+
+Stage = Annotated[
+    PrepareStage | TokenizerStage | PretrainStage | FinetuneStage | EvaluateStage,
+    Field(discriminator="kind"),
+]
+
+
+class Recipe(Strict):
+    """Named stages, and what they share."""
+
+    name: Name
+    """The recipe's name: its artifacts lie in `runs/<name>/`."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Where all randomness comes from."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where tensors live; `auto` takes CUDA, then MPS, then the CPU."""
+    stages: dict[Name, Stage] = Field(min_length=1)
+    """The stages by name; a stage refers to another by its name."""
