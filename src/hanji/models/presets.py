@@ -1,0 +1,309 @@
+"""Shapes of blank models under short names, one dial of size per family, and configs made from them.
+
+Nothing heavy is imported until a config is made, so that the command line can list the names at once.
+
+| size   | llama  | gpt2   | qwen3  | for                                                       |
+|--------|--------|--------|--------|-----------------------------------------------------------|
+| nano   | 0.44 M | 0.45 M | 0.44 M | seeing every stage run, in seconds                        |
+| micro  | 2.7 M  | 2.7 M  | 2.7 M  | a first model of real text, in minutes on two cores       |
+| tiny   | 10 M   | 9.9 M  | 10 M   | short stories, in hours on a CPU                          |
+| small  | 32 M   | 32 M   | 31 M   | a day on a CPU, minutes on a GPU                          |
+| base   | 113 M  | 85 M   | 113 M  | GPT-2's first size; hours on a GPU                        |
+| medium | 316 M  | 302 M  | 440 M  | `gpt2-medium` and Qwen3-0.6B; a day on a GPU              |
+| large  | 705 M  | 708 M  | 736 M  | `gpt2-large`; days on a GPU                               |
+| xl     | 1.4 B  | 1.5 B  | 1.4 B  | `gpt2-xl` and Qwen3-1.7B; several GPUs                    |
+
+The figures are parameters without embeddings. Dropout is 0 everywhere: text is seen about once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hanji.contracts.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+Family = Literal["llama", "gpt2", "qwen3"]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """The shape of a decoder, without its vocabulary.
+
+    Attributes:
+        heads: query heads; `key_value_heads` may be fewer (grouped queries).
+        head_size: width of a head.
+        intermediate_size: width of the feed-forward layer.
+        context: longest sequence in tokens; where positions are learned (gpt2) it has parameters.
+        tied: whether the output head is the input embedding.
+    """
+
+    family: Family
+    size: str
+    layers: int
+    hidden_size: int
+    heads: int
+    key_value_heads: int
+    head_size: int
+    intermediate_size: int
+    context: int
+    tied: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.family}-{self.size}"
+
+    @property
+    def non_embedding_parameters(self) -> int:
+        """Parameters without token embeddings, learned positions and output head."""
+        hidden, wide = self.hidden_size, self.intermediate_size
+        queries, pairs = self.heads * self.head_size, 2 * self.key_value_heads * self.head_size
+        matrices = hidden * (queries + pairs) + queries * hidden
+        if self.family == "gpt2":
+            layer = matrices + 2 * hidden * wide + (4 * hidden + wide + hidden) + 4 * hidden
+            return self.layers * layer + 2 * hidden
+        norms = 2 * hidden + (2 * self.head_size if self.family == "qwen3" else 0)
+        return self.layers * (matrices + 3 * hidden * wide + norms) + hidden
+
+    def parameters(self, vocab_size: int) -> int:
+        """All parameters with a vocabulary of `vocab_size` tokens."""
+        positions = self.context * self.hidden_size if self.family == "gpt2" else 0
+        embeddings = vocab_size * self.hidden_size * (1 if self.tied else 2)
+        return self.non_embedding_parameters + positions + embeddings
+
+    def architecture(self) -> dict[str, Any]:
+        """The keyword arguments of the family's transformers config."""
+        if self.family == "gpt2":
+            return {
+                "n_embd": self.hidden_size, "n_layer": self.layers, "n_head": self.heads,
+                "n_positions": self.context, "tie_word_embeddings": self.tied,
+                "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
+            }  # fmt: skip
+        shape: dict[str, Any] = {
+            "hidden_size": self.hidden_size, "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads, "intermediate_size": self.intermediate_size,
+            "max_position_embeddings": self.context, "tie_word_embeddings": self.tied,
+        }  # fmt: skip
+        if self.key_value_heads != self.heads:
+            shape["num_key_value_heads"] = self.key_value_heads
+        if self.head_size * self.heads != self.hidden_size or self.family == "qwen3":
+            shape["head_dim"] = self.head_size
+        return shape
+
+
+def _llama(size: str, layers: int, hidden: int, heads: int, pairs: int, wide: int, tied: bool) -> Preset:
+    return Preset("llama", size, layers, hidden, heads, pairs, hidden // heads, wide, 2048, tied)
+
+
+def _gpt2(size: str, layers: int, hidden: int, heads: int) -> Preset:
+    return Preset("gpt2", size, layers, hidden, heads, heads, hidden // heads, 4 * hidden, 1024, True)
+
+
+def _qwen3(size: str, layers: int, hidden: int, heads: int, pairs: int, head: int, wide: int) -> Preset:
+    return Preset("qwen3", size, layers, hidden, heads, pairs, head, wide, 4096, True)
+
+
+_TABLE = (
+    _llama("nano", 4, 96, 3, 3, 256, True),
+    _llama("micro", 6, 192, 6, 6, 512, True),
+    _llama("tiny", 8, 320, 5, 5, 896, True),
+    _llama("small", 10, 512, 8, 8, 1408, True),
+    _llama("base", 16, 768, 12, 12, 2048, True),
+    _llama("medium", 28, 1024, 16, 4, 2816, True),
+    _llama("large", 28, 1536, 24, 8, 4096, False),
+    _llama("xl", 32, 2048, 32, 8, 5632, False),
+    _gpt2("nano", 4, 96, 3),
+    _gpt2("micro", 6, 192, 6),
+    _gpt2("tiny", 8, 320, 5),
+    _gpt2("small", 10, 512, 8),
+    _gpt2("base", 12, 768, 12),
+    _gpt2("medium", 24, 1024, 16),
+    _gpt2("large", 36, 1280, 20),
+    _gpt2("xl", 48, 1600, 25),
+    _qwen3("nano", 4, 96, 4, 2, 32, 256),
+    _qwen3("micro", 6, 192, 6, 3, 32, 576),
+    _qwen3("tiny", 8, 320, 6, 3, 64, 960),
+    _qwen3("small", 10, 512, 8, 4, 64, 1536),
+    _qwen3("base", 16, 768, 12, 6, 64, 2304),
+    _qwen3("medium", 28, 1024, 16, 8, 128, 3072),
+    _qwen3("large", 24, 1536, 16, 8, 128, 4608),
+    _qwen3("xl", 28, 2048, 16, 8, 128, 6144),
+)
+
+PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in _TABLE}
+"""Name → shape, by family and then by size."""
+
+_NOT_ARCHITECTURE = frozenset(
+    {
+        "transformers_version", "architectures", "output_hidden_states", "return_dict", "dtype",
+        "torch_dtype", "chunk_size_feed_forward", "is_encoder_decoder", "id2label", "label2id", "problem_type", "use_cache",
+        "bos_token_id", "eos_token_id", "pad_token_id", "auto_map", "_name_or_path", "quantization_config",
+    }
+)  # fmt: skip
+"""Fields of configs that say nothing of the shape, or that the tokenizer decides."""
+
+
+def preset_config(
+    name: str,
+    *,
+    vocab_size: int,
+    overrides: Mapping[str, Any] | None = None,
+    bos_token_id: int | None = None,
+    eos_token_id: int | None = None,
+    pad_token_id: int | None = None,
+) -> PretrainedConfig:
+    """The transformers config of preset `name`, for a tokenizer of `vocab_size` tokens.
+
+    Args:
+        overrides: fields of the config by their transformers names, as `{"num_hidden_layers": 8}`.
+
+    Raises:
+        ConfigError: for an unknown preset or field, or a shape that does not hold together.
+    """
+    preset = find_preset(name)
+    return _build(
+        preset.family, preset.architecture(), overrides or {}, f"model {name}", vocab_size,
+        {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id, "pad_token_id": pad_token_id},
+    )  # fmt: skip
+
+
+def blank_config(
+    spec: str | Path | Mapping[str, Any],
+    *,
+    vocab_size: int,
+    overrides: Mapping[str, Any] | None = None,
+    bos_token_id: int | None = None,
+    eos_token_id: int | None = None,
+    pad_token_id: int | None = None,
+) -> PretrainedConfig:
+    """The config of a blank model, from whatever a recipe may say.
+
+    Args:
+        spec: a preset's name; the path of a `config.json` or of a directory with one; or a mapping
+            `{model_type: ..., hidden_size: ..., ...}` of transformers' fields.
+        overrides: fields that replace those of `spec`.
+
+    Raises:
+        ConfigError: for an unknown preset, path, model type or field, or a shape that does not hold together.
+    """
+    ids = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id, "pad_token_id": pad_token_id}
+    if isinstance(spec, Mapping):
+        given = dict(spec)
+        model_type = given.pop("model_type", None)
+        if not isinstance(model_type, str):
+            raise ConfigError(
+                "A model given as a mapping must say its `model_type`.", where="model", value=dict(spec),
+                expected="a mapping as {model_type: llama, hidden_size: 256, num_hidden_layers: 4, ...}",
+            )  # fmt: skip
+        _refuse_unknown(model_type, given, "model")
+        return _build(model_type, given, overrides or {}, "model", vocab_size, ids)
+    if isinstance(spec, str) and spec in PRESETS:
+        return preset_config(spec, vocab_size=vocab_size, overrides=overrides, **ids)
+    path = Path(spec)
+    path = path / "config.json" if path.is_dir() else path
+    if not path.is_file():
+        raise _unknown_model(str(spec))
+    model_type, architecture = _read_config(path)
+    return _build(model_type, architecture, overrides or {}, str(path), vocab_size, ids)
+
+
+def find_preset(name: str) -> Preset:
+    """The preset called `name`.
+
+    Raises:
+        ConfigError: naming the nearest one.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    raise _unknown_model(name)
+
+
+def _unknown_model(name: str) -> ConfigError:
+    near = nearest(name, PRESETS)
+    return ConfigError(
+        f"There is no preset and no config.json `{name}`.", where="model", value=name,
+        expected="one of " + ", ".join(PRESETS) + ", a path, or a mapping with model_type",
+        hint=f"did you mean `{near}`?" if near else "`hanji models` lists the presets",
+    )  # fmt: skip
+
+
+def _read_config(path: Path) -> tuple[str, dict[str, Any]]:
+    """The model type and the architecture's fields of a config.json; the vocabulary is the tokenizer's."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"Cannot read the model's config: {error}.", where=str(path)) from error
+    if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
+        raise ConfigError("The config does not say its `model_type`.", where=str(path))
+    left_out = _NOT_ARCHITECTURE | {"model_type", "vocab_size"}
+    return content["model_type"], {key: value for key, value in content.items() if key not in left_out}
+
+
+def _config_class(model_type: str, where: str) -> type[PretrainedConfig]:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
+
+    if model_type not in CONFIG_MAPPING_NAMES:
+        near = nearest(model_type, CONFIG_MAPPING_NAMES)
+        raise ConfigError(
+            f"transformers knows no model type `{model_type}`.", where=where, value=model_type,
+            expected="a model type of transformers, as llama, gpt2, qwen3, mistral, gemma2",
+            hint=f"did you mean `{near}`?" if near else None,
+        )  # fmt: skip
+    found: type[PretrainedConfig] = CONFIG_MAPPING[model_type]
+    return found
+
+
+def _refuse_unknown(model_type: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`given` under transformers' own names of that class (`hidden_size` is `n_embd` in GPT-2)."""
+    made = _config_class(model_type, where)
+    known = {item.name for item in fields(made)} - _NOT_ARCHITECTURE
+    aliases = {key: value for key, value in made.attribute_map.items() if value in known}
+    if "rope_parameters" in known:
+        aliases["rope_theta"] = "rope_theta"
+    for key, value in given.items():
+        if key in _NOT_ARCHITECTURE:
+            raise ConfigError(
+                f"`{key}` is not set by hand: it follows from the tokenizer and the training settings.",
+                where=f"{where}: {key}", value=value,
+            )  # fmt: skip
+        if key not in known and key not in aliases:
+            near = nearest(key, [*known, *aliases])
+            raise ConfigError(
+                f"A {model_type} config has no field `{key}`.", where=f"{where}: {key}", value=value,
+                expected="one of " + ", ".join(sorted(known)),
+                hint=f"did you mean `{near}`?" if near else None,
+            )  # fmt: skip
+    return {aliases.get(key, key): value for key, value in given.items()}
+
+
+def _build(
+    model_type: str,
+    architecture: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    where: str,
+    vocab_size: int,
+    ids: Mapping[str, int | None],
+) -> PretrainedConfig:
+    made = _config_class(model_type, where)
+    changes = _refuse_unknown(model_type, overrides, "config")
+    arguments = {made.attribute_map.get(key, key): value for key, value in architecture.items()} | changes
+    arguments.setdefault("vocab_size", vocab_size)
+    if isinstance(arguments["vocab_size"], int) and arguments["vocab_size"] < vocab_size:
+        raise ConfigError(
+            "The model's vocabulary is smaller than the tokenizer's.", where=f"{where}: vocab_size",
+            value=arguments["vocab_size"], expected=f"at least {vocab_size}", hint="leave vocab_size out",
+        )  # fmt: skip
+    layers = arguments.get("num_hidden_layers")
+    if "layer_types" not in changes and len(arguments.get("layer_types") or ()) != layers:
+        arguments.pop("layer_types", None)  # of the old number of layers: the class makes its own
+    try:
+        return made(**arguments, **ids)
+    except Exception as error:  # huggingface_hub's strict dataclasses raise their own family, without a base
+        detail = " ".join(str(error.__cause__ or error).split())
+        raise ConfigError(f"The {model_type} config does not hold together: {detail}", where=where) from error
