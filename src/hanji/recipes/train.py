@@ -58,7 +58,7 @@ class TrainSettings(Strict):
     sequence_length: int = Field(default=1024, ge=2)
     """Longest row in tokens, and the size that rows are packed to."""
     batch_tokens: Count = 32_768
-    """Tokens of one optimizer step over all devices; a multiple of sequence_length."""
+    """Tokens of one optimizer step over all devices, rounded down to whole rows of sequence_length."""
     micro_batch_tokens: Count = 4096
     """Tokens that go through the model at once: memory follows it, the loss does not."""
     overlong: Literal["drop", "split", "error", "truncate"] | None = None
@@ -104,11 +104,9 @@ class TrainSettings(Strict):
             raise ValueError("minimum_learning_rate_ratio has no effect with schedule constant")
         if self.schedule == "wsd" and self.warmup + self.decay > 1:
             raise ValueError("warmup and decay together are more than the whole run")
-        if self.batch_tokens % self.sequence_length:
-            lower = max(self.batch_tokens // self.sequence_length, 1) * self.sequence_length
+        if self.batch_tokens < self.sequence_length:
             raise ValueError(
-                f"batch_tokens {self.batch_tokens} is no multiple of sequence_length {self.sequence_length};"
-                f" near: {lower}, {lower + self.sequence_length}"
+                f"batch_tokens {self.batch_tokens} is less than one row of {self.sequence_length} tokens"
             )
         return self
 
@@ -131,7 +129,7 @@ class FinetuneSettings(TrainSettings):
     betas: tuple[Share, Share] = (0.9, 0.999)
     """AdamW's decay rates of the first and second moments."""
     batch_tokens: Count = 8192
-    """Tokens of one optimizer step over all devices; a multiple of sequence_length."""
+    """Tokens of one optimizer step over all devices, rounded down to whole rows of sequence_length."""
 
     @model_validator(mode="before")
     @classmethod
