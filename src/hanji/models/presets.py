@@ -142,7 +142,8 @@ PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in _TABLE}
 _NOT_ARCHITECTURE = frozenset(
     {
         "transformers_version", "architectures", "output_hidden_states", "return_dict", "dtype",
-        "torch_dtype", "chunk_size_feed_forward", "is_encoder_decoder", "id2label", "label2id", "problem_type", "use_cache",
+        "torch_dtype",
+        "chunk_size_feed_forward", "is_encoder_decoder", "id2label", "label2id", "problem_type", "use_cache",
         "bos_token_id", "eos_token_id", "pad_token_id", "auto_map", "_name_or_path", "quantization_config",
     }
 )  # fmt: skip
