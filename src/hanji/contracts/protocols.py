@@ -54,6 +54,11 @@ class Encoder(Protocol):
     ) -> EncodedChat:
         """The one function from a chat to ids, for training, chat and server alike."""
 
+    def encode_chats(
+        self, chats: Sequence[tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]] | None]]
+    ) -> list[EncodedChat]:
+        """Many chats at once, each as its messages and tools: what `encode_chat` gives, faster."""
+
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str: ...
 
 
@@ -100,7 +105,4 @@ class Method(Protocol):
     name: str
 
     def apply(self, model: nn.Module) -> nn.Module:
-        """Adds what it adds to the model and freezes what does not learn."""
-
-    def trainable_state(self, model: nn.Module) -> dict[str, Tensor]:
-        """The part of the state that a checkpoint must hold."""
+        """Adds what it adds to the model, and leaves `requires_grad` only where something learns."""

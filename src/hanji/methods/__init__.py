@@ -1,0 +1,7 @@
+"""Which parameters learn. A new method is one file here and one line below."""
+
+from __future__ import annotations
+
+from hanji.contracts.registry import Registry
+
+METHODS = Registry("methods", {"full": "hanji.methods.full:Full"})

@@ -1,0 +1,45 @@
+"""Causal language modelling: predict every next token of a document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hanji.contracts.protocols import Encoder
+from hanji.contracts.rows import TokenRows
+from hanji.objectives.likelihood import Likelihood
+
+
+class CausalLanguageModelling(Likelihood):
+    """Mean −log p(next token) over all tokens (Radford et al. 2018); rows are plain texts."""
+
+    name = "clm"
+    rows = "text"
+
+    def encode(self, rows: Sequence[Mapping[str, Any]], encoder: Encoder) -> TokenRows:
+        """Each text between the tokenizer's begin and end tokens, if it has them; all of it trained."""
+        texts = [row["text"] for row in rows]
+        ids, lengths = encoder.encode_texts(texts)
+        text_bytes = np.fromiter((len(text.encode()) for text in texts), np.int64, len(texts))
+        ids, lengths = _enclose(ids, lengths, encoder.bos_id, encoder.eos_id)
+        return TokenRows(ids, lengths, np.ones(len(ids), np.bool_), text_bytes)
+
+
+def _enclose(
+    ids: NDArray[np.int32], lengths: NDArray[np.int64], first: int | None, last: int | None
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Puts `first` before and `last` after each row, where they are not None."""
+    starts = np.cumsum(lengths) - lengths
+    before, after = int(first is not None), int(last is not None)
+    enclosed_lengths = lengths + before + after
+    enclosed_starts = np.cumsum(enclosed_lengths) - enclosed_lengths
+    enclosed = np.empty(int(enclosed_lengths.sum()), np.int32)
+    if first is not None:
+        enclosed[enclosed_starts] = first
+    if last is not None:
+        enclosed[enclosed_starts + enclosed_lengths - 1] = last
+    enclosed[np.arange(len(ids)) + np.repeat(enclosed_starts + before - starts, lengths)] = ids
+    return enclosed, enclosed_lengths
