@@ -1,0 +1,49 @@
+"""What the model expects next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from hanji.contracts.errors import ConfigError
+from hanji.generation.answers import TextDecoder, evaluating, room_for_answer
+
+
+class PromptEncoder(TextDecoder, Protocol):
+    """A tokenizer that also encodes a plain prompt."""
+
+    def encode_prompt(self, text: str) -> list[int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NextToken:
+    """A token that may come next: its id, its text after the prompt, its probability."""
+
+    id: int
+    text: str
+    probability: float
+
+
+def next_token_probabilities(
+    model: Any, tokenizer: PromptEncoder, text: str, top: int = 10
+) -> list[NextToken]:
+    """The `top` most probable tokens after `text`, most probable first.
+
+    Raises:
+        ConfigError: if `top` is less than 1.
+        ModelError: for a text without tokens, or one that fills the model's context.
+    """
+    if top < 1:
+        raise ConfigError("top is out of its range", value=top, expected="at least 1")
+    prompt = list(tokenizer.encode_prompt(text))
+    room_for_answer(model, [prompt], 1)
+    with evaluating(model):
+        logits = model(input_ids=torch.tensor([prompt], device=model.device)).logits[0, -1].float()
+    probabilities, ids = logits.softmax(-1).topk(min(top, logits.shape[-1]))
+    shown = len(tokenizer.decode(prompt))
+    return [
+        NextToken(token, tokenizer.decode([*prompt, token])[shown:], probability)
+        for token, probability in zip(ids.tolist(), probabilities.tolist(), strict=True)
+    ]
