@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from hanji.contracts.errors import ConfigError
-from hanji.models.presets import PRESETS, blank_config, find_preset, preset_config
+from hanji.models.presets import PRESETS, find_preset, preset_config
 
 SIZES = ["nano", "micro", "tiny", "small", "base", "medium", "large", "xl"]
 
@@ -60,7 +60,7 @@ def test_a_vocabulary_may_be_larger_than_the_tokenizers_but_not_smaller() -> Non
 
 
 def test_a_mapping_is_any_architecture_of_transformers() -> None:
-    config = blank_config(
+    config = preset_config(
         {"model_type": "mistral", "hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1},
         vocab_size=50, overrides={"num_hidden_layers": 3},
     )  # fmt: skip
@@ -71,7 +71,7 @@ def test_a_config_file_gives_its_shape_and_not_its_vocabulary(tmp_path: Path) ->
     saved = preset_config("qwen3-nano", vocab_size=500, eos_token_id=9)
     saved.save_pretrained(tmp_path)
     for spec in (tmp_path, str(tmp_path / "config.json")):
-        config = blank_config(spec, vocab_size=60, overrides={"num_hidden_layers": 2}, eos_token_id=3)
+        config = preset_config(spec, vocab_size=60, overrides={"num_hidden_layers": 2}, eos_token_id=3)
         assert (config.vocab_size, config.eos_token_id, config.hidden_size) == (60, 3, 96)
         assert len(config.layer_types) == config.num_hidden_layers == 2
 
@@ -92,14 +92,14 @@ def test_a_config_file_gives_its_shape_and_not_its_vocabulary(tmp_path: Path) ->
 )
 def test_refusals_teach(spec: object, overrides: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        blank_config(spec, vocab_size=10, overrides=overrides)  # type: ignore[arg-type]
+        preset_config(spec, vocab_size=10, overrides=overrides)  # type: ignore[arg-type]
 
 
 def test_a_config_file_that_is_none_is_refused_with_its_path(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text("{")
     with pytest.raises(ConfigError, match=r"config\.json"):
-        blank_config(path, vocab_size=10)
+        preset_config(path, vocab_size=10)
     path.write_text(json.dumps({"hidden_size": 3}))
     with pytest.raises(ConfigError, match="model_type"):
-        blank_config(path, vocab_size=10)
+        preset_config(path, vocab_size=10)

@@ -151,30 +151,6 @@ _NOT_ARCHITECTURE = frozenset(
 
 
 def preset_config(
-    name: str,
-    *,
-    vocab_size: int,
-    overrides: Mapping[str, Any] | None = None,
-    bos_token_id: int | None = None,
-    eos_token_id: int | None = None,
-    pad_token_id: int | None = None,
-) -> PretrainedConfig:
-    """The transformers config of preset `name`, for a tokenizer of `vocab_size` tokens.
-
-    Args:
-        overrides: fields of the config by their transformers names, as `{"num_hidden_layers": 8}`.
-
-    Raises:
-        ConfigError: for an unknown preset or field, or a shape that does not hold together.
-    """
-    preset = find_preset(name)
-    return _build(
-        preset.family, preset.architecture(), overrides or {}, f"model {name}", vocab_size,
-        {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id, "pad_token_id": pad_token_id},
-    )  # fmt: skip
-
-
-def blank_config(
     spec: str | Path | Mapping[str, Any],
     *,
     vocab_size: int,
@@ -186,6 +162,7 @@ def blank_config(
     """The config of a blank model, from whatever a recipe may say.
 
     Args:
+        vocab_size: tokens that the tokenizer knows; the ids of special tokens are the tokenizer's too.
         spec: a preset's name; the path of a `config.json` or of a directory with one; or a mapping
             `{model_type: ..., hidden_size: ..., ...}` of transformers' fields.
         overrides: fields that replace those of `spec`.
@@ -205,7 +182,8 @@ def blank_config(
         _refuse_unknown(model_type, given, "model")
         return _build(model_type, given, overrides or {}, "model", vocab_size, ids)
     if isinstance(spec, str) and spec in PRESETS:
-        return preset_config(spec, vocab_size=vocab_size, overrides=overrides, **ids)
+        preset = PRESETS[spec]
+        return _build(preset.family, preset.architecture(), overrides or {}, f"model {spec}", vocab_size, ids)
     path = Path(spec)
     path = path / "config.json" if path.is_dir() else path
     if not path.is_file():
