@@ -10,8 +10,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
-    ValidationInfo,
-    field_validator,
+    model_validator,
 )
 
 Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.\-]{0,63}$")]
@@ -33,13 +32,18 @@ class Strict(BaseModel):
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, validate_default=True
     )
 
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _no_boolean_for_a_number(cls, data: Any) -> Any:
         """YAML's true must not pass for 1."""
-        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
-            raise ValueError(f"true and false mean nothing here, found {str(value).lower()}")
-        return value
+        for name, value in data.items() if isinstance(data, dict) else ():
+            if (
+                isinstance(value, bool)
+                and name in cls.model_fields
+                and cls.model_fields[name].annotation is not bool
+            ):
+                raise ValueError(f"{name} is no switch: {str(value).lower()} means nothing there")
+        return data
 
 
 def as_list(value: Any) -> Any:
