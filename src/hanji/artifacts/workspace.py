@@ -72,36 +72,44 @@ class Workspace:
         ]
         return [path for _, path in sorted(numbered)]
 
+    def names(self) -> list[str]:
+        """`recipe/stage` of every stage that was ever made."""
+        links = sorted(self.root.glob(f"*/*/{CURRENT}"))
+        return [
+            f"{link.parent.parent.name}/{link.parent.name}" for link in links if (link / RECORD).is_file()
+        ]
+
     def artifacts(self) -> list[Artifact]:
         """All artifacts in use, by recipe and stage."""
-        links = sorted(self.root.glob(f"*/*/{CURRENT}"))
-        return [Artifact.open(link.resolve()) for link in links if (link / RECORD).is_file()]
+        return [Artifact.open((self.root / name / CURRENT).resolve()) for name in self.names()]
 
-    def resolve(self, name: str) -> Artifact:
+    def lookup(self, name: str) -> Artifact | None:
         """An artifact by `recipe/stage`, by its stage where that is unique, or by the path of its directory.
 
         Raises:
-            ArtifactError: there is none, or several stages are called so.
+            ArtifactError: several stages are called so.
         """
         path = Path(name).expanduser()
         if (path / RECORD).is_file():
             return Artifact.open(path.resolve())
-        parts = name.split("/")
-        if len(parts) == 2 and all(_NAME.fullmatch(part) for part in parts):
-            found = self.current(*parts)
-            if found is not None:
-                return found
-        known = sorted(
-            f"{link.parent.parent.name}/{link.parent.name}" for link in self.root.glob(f"*/*/{CURRENT}")
-        )
-        same = [full for full in known if full.split("/")[1] == name]
-        if len(same) == 1:
-            return self.resolve(same[0])
-        if same:
+        same = [known for known in self.names() if name in (known, known.partition("/")[2])]
+        if len(same) > 1:
             raise ArtifactError(
                 f"Several artifacts are called {name}", value=name, expected=" or ".join(same)
             )
-        near = nearest(name, [*known, *(full.split("/")[1] for full in known)])
+        return Artifact.open((self.root / same[0] / CURRENT).resolve()) if same else None
+
+    def resolve(self, name: str) -> Artifact:
+        """As `lookup`, where there must be one.
+
+        Raises:
+            ArtifactError: there is none, or several stages are called so.
+        """
+        found = self.lookup(name)
+        if found is not None:
+            return found
+        known = self.names()
+        near = nearest(name, [*known, *(full.partition("/")[2] for full in known)])
         raise ArtifactError(
             f"There is no artifact {name}",
             where=str(self.root),

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
+    WithJsonSchema,
     model_validator,
 )
+
+from hanji.recipes.support import check_method, check_method_options, method_schema
 
 Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.\-]{0,63}$")]
 """A recipe's or a stage's name: letters of any script, digits, `_`, `-`, `.`; never a path."""
@@ -64,6 +68,7 @@ SourceFormat = Literal[
     "dataset",
     "hub",
     "python-docs",
+    "python-questions",
 ]
 
 
@@ -71,17 +76,32 @@ class Source(Strict):
     """Where rows come from."""
 
     path: Reference
-    """File, directory, glob, address that fsspec opens, hub id (`owner/name`), or `python-docs`."""
+    """File, directory, glob, address that fsspec opens, hub id (`owner/name`), `python-docs` (the docstrings
+    of the installed Python), or `python-questions` (chats about them)."""
     weight: Positive = 1.0
-    """Share of this source's rows against the other sources' (see the stage's data report)."""
+    """How often each training row is used: 2 is twice, 0.5 a fixed half of them."""
     format: SourceFormat = "auto"
-    """How to read it; `auto` goes by the file's name and first bytes."""
+    """How to read it; `auto` goes by each file's ending."""
+    rows: str = "auto"
+    """What the records are: `text`, or a form of chats (`messages`, `sharegpt`, `alpaca`, ...); `auto` goes
+    by their fields."""
     name: str | None = None
     """Name in the statistics; by default the path's last part."""
     columns: dict[str, str] = {}
     """Our field to their column, as `{question: ask, answer: reply}`."""
     text_column: str | None = None
     """The column that holds plain text, where the rows are text."""
+    documents: Literal["auto", "file", "passage", "paragraph", "line"] = "auto"
+    """What one row of a text file is; `passage` gathers paragraphs to about 4,000 characters. `auto`:
+    Markdown and short files are one row, longer ones are cut into passages."""
+    encoding: str = "utf-8"
+    """Of text files."""
+    split: str | None = None
+    """The split of a hub data set or a saved one."""
+    subset: str | None = None
+    """The configuration of a hub data set."""
+    max_characters: Count | None = None
+    """Read no further than this; by default all."""
 
 
 class Mix(Strict):
@@ -93,11 +113,23 @@ class Mix(Strict):
     """Share of the training tokens; by default in proportion to size. Give all the weights or none."""
 
 
-class FullMethod(Strict):
-    """Every parameter learns."""
+class MethodSettings(Strict):
+    """Which parameters learn, and the method's own options beside its name."""
 
-    name: Literal["full"] = "full"
+    model_config = ConfigDict(extra="allow")
+
+    name: Annotated[str, AfterValidator(check_method), WithJsonSchema(method_schema())] = "full"
     """The method's name."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the method is made with, beside its name."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="after")
+    def _options_that_it_has(self) -> MethodSettings:
+        check_method_options(self.name, self.options)
+        return self
 
 
 def _named(value: Any) -> Any:
@@ -122,7 +154,7 @@ def _sources(value: Any) -> Any:
     )
 
 
-Method = Annotated[FullMethod, BeforeValidator(_named, json_schema_input_type=str | FullMethod)]
+Method = Annotated[MethodSettings, BeforeValidator(_named, json_schema_input_type=str | MethodSettings)]
 """How the parameters learn: a name, or a mapping of a name and its options."""
 
 Mixture = Annotated[

@@ -11,24 +11,7 @@ from pydantic_core import ErrorDetails
 
 from hanji.contracts.errors import ConfigError, nearest
 from hanji.recipes.document import Document, Place, dotted, holds, read
-from hanji.recipes.schema import (
-    RESERVED,
-    EvaluateStage,
-    FinetuneStage,
-    PrepareStage,
-    PretrainStage,
-    Recipe,
-    TokenizerStage,
-)
-
-STAGES: dict[str, type[BaseModel]] = {
-    "prepare": PrepareStage,
-    "tokenizer": TokenizerStage,
-    "pretrain": PretrainStage,
-    "finetune": FinetuneStage,
-    "evaluate": EvaluateStage,
-}
-"""Kind → settings, in the order of the lifecycle."""
+from hanji.recipes.schema import RESERVED, STAGES, Recipe
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -48,11 +31,10 @@ def one_stage(kind: str, overrides: Sequence[str]) -> Recipe:
     Raises:
         ConfigError: as `load_recipe`.
     """
-    said = Document({}, {}, "command line").with_overrides(overrides)
-    stage = {"kind": kind, **{key: value for key, value in said.content.items() if key not in RESERVED}}
-    shared = {key: said.content[key] for key in ("seed", "device") if key in said.content}
-    name = str(said.content.get("name") or kind)
-    content = {"name": kind, **shared, "stages": {name: stage}}
+    said = dict(Document({}, {}, "command line").with_overrides(overrides).content)
+    shared: dict[str, Any] = {key: said.pop(key) for key in ("seed", "device") if key in said}
+    name = str(said.pop("name", kind))
+    content: dict[str, Any] = {"name": kind, **shared, "stages": {name: {"kind": kind, **said}}}
     return check(Document(content, {}, "command line"), hidden=2)
 
 

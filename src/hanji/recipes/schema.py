@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from hanji.recipes.fields import (
     Count,
-    FullMethod,
     Method,
+    MethodSettings,
     Mixture,
     Name,
     Reference,
@@ -40,17 +40,16 @@ class _Stage(Strict):
     wants: ClassVar[Mapping[str, tuple[Product, ...]]] = {}
     """The fields that name other stages, and what those must make."""
 
-    def references(self) -> list[tuple[str, str]]:
-        """Pairs of a dotted field and the name it refers to, in the order of the fields."""
-        found: list[tuple[str, str]] = []
+    def references(self) -> list[tuple[tuple[str | int, ...], str]]:
+        """Every place in the stage that names something, as ("data", 0), and the name."""
+        found: list[tuple[tuple[str | int, ...], str]] = []
         for field in self.wants:
             value = getattr(self, field)
             if isinstance(value, str):
-                found.append((field, value))
+                found.append(((field,), value))
             elif isinstance(value, tuple):
-                for index, item in enumerate(value):
-                    name = item if isinstance(item, str) else item.data
-                    found.append((f"{field}.{index}", name))
+                items = [item if isinstance(item, str) else item.data for item in value]
+                found.extend(((field, index), item) for index, item in enumerate(items))
         return found
 
 
@@ -204,7 +203,7 @@ class FinetuneStage(_TrainingStage):
     """Prepared data: a name, or a list of `{data, weight}`."""
     objective: FinetuneObjective = "sft"
     """What is minimised: `sft` learns the assistant's words in chats, `clm` continues on plain text."""
-    method: Method = FullMethod()
+    method: Method = MethodSettings()
     """Which parameters learn: `full`, or a mapping of the method's name and its options."""
     tokenizer: Reference | None = None
     """Another tokenizer than the model's own."""
@@ -236,6 +235,16 @@ Stage = Annotated[
     PrepareStage | TokenizerStage | PretrainStage | FinetuneStage | EvaluateStage,
     Field(discriminator="kind"),
 ]
+
+
+STAGES: Mapping[str, type[_Stage]] = {
+    "prepare": PrepareStage,
+    "tokenizer": TokenizerStage,
+    "pretrain": PretrainStage,
+    "finetune": FinetuneStage,
+    "evaluate": EvaluateStage,
+}
+"""Kind → settings, in the order of the lifecycle."""
 
 
 class Recipe(Strict):
