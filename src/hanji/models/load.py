@@ -94,10 +94,17 @@ def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32) -> Pre
     return _dequantised(model, dtype) if is_gguf else _plain(model)
 
 
-def save_model(model: PreTrainedModel, directory: Path, *, generation: Mapping[str, Any]) -> None:
+def save_model(
+    model: PreTrainedModel,
+    directory: Path,
+    *,
+    generation: Mapping[str, Any],
+    state: Mapping[str, torch.Tensor] | None = None,
+) -> None:
     """Writes config, safetensors and generation settings: what plain transformers, vLLM and llama.cpp read.
 
     Args:
+        state: the weights, where they are not whole in the model (sharded over devices).
         generation: fields of `generation_config.json`: `eos_token_id` (all that end an answer), pad and bos.
     """
     attention = model.config._attn_implementation
@@ -105,7 +112,7 @@ def save_model(model: PreTrainedModel, directory: Path, *, generation: Mapping[s
     for name, value in generation.items():
         setattr(model.generation_config, name, value)
     try:
-        model.save_pretrained(directory, safe_serialization=True)
+        model.save_pretrained(directory, state_dict=None if state is None else dict(state))
     finally:
         model.set_attn_implementation(attention)
 

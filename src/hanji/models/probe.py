@@ -98,7 +98,7 @@ def _head_problem(model: Any, documents: list[Tensor], alone: Tensor) -> str | N
 def _difference(found: Tensor, expected: Tensor) -> str | None:
     scale = expected.abs().max().clamp_min(1e-6)
     difference = float((found - expected).abs().max() / scale)
-    tolerance = TOLERANCE if expected.dtype == torch.float32 else 1e-2
+    tolerance = TOLERANCE
     return None if difference <= tolerance else f"logits differ by {difference:.1e} of their largest"
 
 

@@ -1,0 +1,43 @@
+"""Tiny decoders of many families, with random weights: what the paths through a model are proven on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+VOCABULARY = 211
+
+_SHAPE: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": _SHAPE,
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256},
+    "qwen3": {**_SHAPE, "head_dim": 8},
+    "mistral": {**_SHAPE, "sliding_window": 16},
+    "gemma2": {**_SHAPE, "head_dim": 8, "sliding_window": 16},
+    "gemma3_text": {**_SHAPE, "head_dim": 8, "sliding_window": 16},
+    "granite": {**_SHAPE, "logits_scaling": 4.0},
+    "cohere": _SHAPE,
+    "mixtral": {**_SHAPE, "num_local_experts": 4},
+    "falcon": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4},
+    "gpt_oss": {**_SHAPE, "head_dim": 8, "num_local_experts": 4, "sliding_window": 16},
+    "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
+}
+
+
+def tiny(family: str) -> Any:
+    """A decoder of the family; the same weights every time."""
+    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = CONFIG_MAPPING[family](vocab_size=VOCABULARY, **tokens, **FAMILIES[family])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
