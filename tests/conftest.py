@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-# Before anything imports these libraries: no test reaches a hub, opens a window, or reports progress of its own.
+# Before anything imports these libraries: no test reaches a hub, opens a window, or shows a bar.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
