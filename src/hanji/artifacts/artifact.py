@@ -13,8 +13,8 @@ from hanji.artifacts.digest import content_digest, file_sha256
 from hanji.contracts.errors import ArtifactError
 
 RECORD: Final = "artifact.json"
-HOW_IT_WENT: Final = frozenset({"metrics.jsonl", "plan.json"})
-"""Files that tell of the making (times, memory): they leave what the artifact is unchanged."""
+HOW_IT_WENT: Final = ("metrics.jsonl", "plan.json", "trackers/")
+"""Files and folders that tell of the making (times, memory): they leave what the artifact is unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Record:
         versions: of Python and the packages that matter.
         device: where it was made.
         created: ISO 8601, UTC.
-        seconds: how long the making took, all attempts together.
+        seconds: how long the making took; the last attempt, where it was cut off and resumed.
         metrics: what the stage returned.
         files: relative path → SHA-256.
     """

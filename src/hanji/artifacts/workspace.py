@@ -63,6 +63,12 @@ class Workspace:
         newest = self._attempts(self.stage_directory(recipe, stage), fingerprint)[-1:]
         return Artifact.open(newest[0]) if newest else None
 
+    def next_directory(self, recipe: str, stage: str, fingerprint: str) -> Path:
+        """Where the next artifact with this fingerprint will lie."""
+        directory = self.stage_directory(recipe, stage)
+        done = len(self._attempts(directory, fingerprint))
+        return directory / (f"{fingerprint}-{done + 1}" if done else fingerprint)
+
     def _attempts(self, directory: Path, fingerprint: str) -> list[Path]:
         """Finished directories of this fingerprint, oldest first: `f`, `f-2`, `f-3`."""
         numbered = [
@@ -127,10 +133,8 @@ class Workspace:
         Raises:
             ArtifactError: another process is making the same stage.
         """
-        directory = self.stage_directory(recipe, stage)
-        with locked(directory / ".lock", f"{recipe}/{stage}"):
-            done = len(self._attempts(directory, fingerprint))
-            target = directory / (f"{fingerprint}-{done + 1}" if done else fingerprint)
+        with locked(self.stage_directory(recipe, stage) / ".lock", f"{recipe}/{stage}"):
+            target = self.next_directory(recipe, stage, fingerprint)
             work = target.with_name(target.name + PARTIAL)
             resumed = work.is_dir()
             work.mkdir(exist_ok=True)

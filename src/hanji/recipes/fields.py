@@ -71,6 +71,8 @@ SourceFormat = Literal[
     "python-questions",
 ]
 
+RowFormat = Literal["auto", "text", "messages", "sharegpt", "alpaca", "prompt-completion", "question-answer"]
+
 
 class Source(Strict):
     """Where rows come from."""
@@ -82,9 +84,8 @@ class Source(Strict):
     """How often each training row is used: 2 is twice, 0.5 a fixed half of them."""
     format: SourceFormat = "auto"
     """How to read it; `auto` goes by each file's ending."""
-    rows: str = "auto"
-    """What the records are: `text`, or a form of chats (`messages`, `sharegpt`, `alpaca`, ...); `auto` goes
-    by their fields."""
+    rows: RowFormat = "auto"
+    """What the records are: plain text, or one of the usual forms of chats; `auto` goes by their fields."""
     name: str | None = None
     """Name in the statistics; by default the path's last part."""
     columns: dict[str, str] = {}

@@ -13,9 +13,10 @@ from typing import Any, Final
 from hanji.artifacts.artifact import Artifact
 from hanji.artifacts.workspace import Workspace
 from hanji.contracts.errors import ConfigError, nearest
+from hanji.models.presets import PRESETS
 from hanji.recipes.document import Place, dotted
 from hanji.recipes.fields import Mix
-from hanji.recipes.schema import STAGES, PrepareStage, Product, Recipe, Stage
+from hanji.recipes.schema import STAGES, PrepareStage, PretrainStage, Product, Recipe, Stage
 
 PREPARED: Final = "statistics.json"
 """A directory with this file holds prepared data."""
@@ -79,6 +80,8 @@ def link(recipe: Recipe, workspace: Workspace, where: Callable[[Place], str] = d
                 made.setdefault(reference, meaning)
             else:
                 given[reference] = meaning
+        if isinstance(stage, PretrainStage):
+            _check_blank_model(stage, where(("stages", name, "model")))
         names = _names_of_made(name, list(made), recipe, where(("stages", name)))
         stages |= {names[reference]: prepare for reference, prepare in made.items()}
         stages[name] = _with_data(stage, names) if names else stage
@@ -87,6 +90,19 @@ def link(recipe: Recipe, workspace: Workspace, where: Callable[[Place], str] = d
         for name, stage in stages.items()
     }
     return Linked(recipe.model_copy(update={"stages": stages}), _order(parents), parents, given)
+
+
+def _check_blank_model(stage: PretrainStage, where: str) -> None:
+    model = stage.model
+    if isinstance(model, str) and model not in PRESETS and not Path(model).expanduser().exists():
+        near = nearest(model, PRESETS)
+        raise ConfigError(
+            "There is no such preset, and no such file",
+            where=where,
+            value=model,
+            expected=f"{', '.join(PRESETS)}, the path of a config.json, or a mapping with model_type",
+            hint=f"did you mean {near}?" if near else "hanji models tells of the presets",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +157,11 @@ def _outside(use: _Use, workspace: Workspace) -> Artifact | str | PrepareStage:
 
 
 def _is_source(reference: str, path: Path) -> bool:
-    return "://" in reference or path.exists() or bool(glob(str(path))) or _is_hub_id(reference)
+    return "://" in reference or path.exists() or _is_glob(path) or _is_hub_id(reference)
+
+
+def _is_glob(path: Path) -> bool:
+    return bool(glob(str(path)))  # noqa: PTH207 - Path.glob takes no absolute pattern
 
 
 def _is_hub_id(reference: str) -> bool:
