@@ -91,6 +91,12 @@ class TrainingStream:
         """Batches that go through the first store `epochs` times; rounded up once, not once an epoch."""
         return max(1, math.ceil(round(epochs * self.bins_per_epoch / self.bins_per_batch, 6)))
 
+    def steps_for(self, tokens: int) -> int:
+        """Batches that hold `tokens` real tokens, at the mean filling of the bins."""
+        first = self._sources[0]
+        tokens_per_bin = first.tokens / self._shares[0] / self.bins_per_epoch
+        return max(1, math.ceil(round(tokens / (tokens_per_bin * self.bins_per_batch), 6)))
+
     def next_rows(self) -> TokenRows:
         """This rank's rows of the next batch, bin after bin; several stores one after another."""
         drawn: list[list[NDArray[np.int64]]] = [[] for _ in self._sources]

@@ -20,11 +20,15 @@ class CausalLanguageModelling(Likelihood):
     rows = "text"
 
     def encode(self, rows: Sequence[Mapping[str, Any]], encoder: Encoder) -> TokenRows:
-        """Each text between the tokenizer's begin and end tokens, if it has them; all of it trained."""
+        """Each text between the tokenizer's begin and end tokens, if it has them; all of it trained.
+
+        A tokenizer without a begin token lets a document begin after the end of another, as its model saw it.
+        """
+        first = encoder.eos_id if encoder.bos_id is None else encoder.bos_id
         texts = [row["text"] for row in rows]
         ids, lengths = encoder.encode_texts(texts)
         text_bytes = np.fromiter((len(text.encode()) for text in texts), np.int64, len(texts))
-        ids, lengths = _enclose(ids, lengths, encoder.bos_id, encoder.eos_id)
+        ids, lengths = _enclose(ids, lengths, first, encoder.eos_id)
         return TokenRows(ids, lengths, np.ones(len(ids), np.bool_), text_bytes)
 
 
