@@ -1,4 +1,4 @@
-"""From prepared data to token stores: tokenised once for each data, tokenizer and objective, then found again."""
+"""From prepared data to token stores: tokenised once for each data, tokenizer and objective."""
 
 from __future__ import annotations
 
