@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanji.contracts.errors import DataError
@@ -37,6 +37,7 @@ def learned_ids(rows: TokenRows) -> list[int]:
 ANY_ROWS = st.lists(st.text("x.", max_size=40), max_size=12)
 
 
+@settings(deadline=None)
 @given(ANY_ROWS, st.integers(2, 12), st.randoms(use_true_random=False))
 def test_split_learns_every_token_exactly_once(masks: list[str], length: int, random) -> None:
     rows = rows_of(masks, [random.randrange(1000) for _ in masks])
@@ -54,6 +55,7 @@ def test_split_learns_every_token_exactly_once(masks: list[str], length: int, ra
     assert len(fitted) == untouched + counts.pieces - (counts.untrained - int((~learnable).sum()))
 
 
+@settings(deadline=None)
 @given(ANY_ROWS, st.integers(2, 12), st.sampled_from(["drop", "truncate"]))
 def test_no_token_goes_without_a_count(masks: list[str], length: int, overlong) -> None:
     rows, counts = rows_of(masks), RowCounts()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanji.data import packing
@@ -35,6 +35,7 @@ def _one_by_one(lengths: list[int], capacity: int) -> list[int]:
     return held
 
 
+@settings(deadline=None)
 @given(ROWS)
 def test_best_fit_is_the_textbooks(rows: tuple[list[int], int]) -> None:
     lengths, capacity = np.array(rows[0], np.int64), rows[1]
@@ -42,6 +43,7 @@ def test_best_fit_is_the_textbooks(rows: tuple[list[int], int]) -> None:
     assert sorted(held) == sorted(_one_by_one(rows[0], capacity))
 
 
+@settings(deadline=None)
 @given(ROWS)
 def test_at_most_one_bin_is_half_empty(rows: tuple[list[int], int]) -> None:
     """The bound of first fit: two bins at most half full would have become one."""

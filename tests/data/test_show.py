@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
@@ -132,6 +132,7 @@ def test_spaces_that_decoding_puts_between_words() -> None:
     assert [piece.text for piece in token_pieces([0, 1, 2], Words(), start=2)] == [" 낱말"]
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_characters="\N{REPLACEMENT CHARACTER}", exclude_categories=["Cs"])))
 def test_pieces_are_the_text(text: str) -> None:
     pieces = token_pieces(list(text.encode()), Bytes())
@@ -139,6 +140,7 @@ def test_pieces_are_the_text(text: str) -> None:
     assert sum(piece.tokens for piece in pieces) == len(text.encode())
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.text("ab 한글뷁\n🤖", min_size=2, max_size=80), min_size=1, max_size=4), st.integers(40, 120)
 )

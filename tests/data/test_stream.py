@@ -159,6 +159,15 @@ def test_steps_per_epoch_of_a_mixture_see_the_first_store(
         assert all(at["epoch"] + at["position"] / 55 > 0.9 for at in stream.state()["stores"])
 
 
+@pytest.mark.parametrize("weights", [None, [3, 1, 2]])
+def test_steps_for_tokens(stores: list[TokenStore], weights: list[float] | None) -> None:
+    stream = stream_of(stores, weights)
+    seen = sum(len(stream.next_rows().ids) for _ in range(stream.steps_for(20_000)))
+    assert 20_000 - LENGTH <= seen <= 20_000 + 5 * LENGTH
+    assert stream.steps_for(stream.tokens_per_epoch) == stream.steps_per_epoch
+    assert stream.steps_for(1) == 1
+
+
 def test_the_seed_decides(stores: list[TokenStore]) -> None:
     assert taken_by(stream_of(stores), 5) == taken_by(stream_of(stores), 5)
     assert taken_by(stream_of(stores), 5) != taken_by(stream_of(stores, seed=6), 5)

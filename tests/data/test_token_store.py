@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,25 @@ def test_a_store_is_replaced_while_it_is_read(tmp_path: Path) -> None:
     new = build(["xyz", "uvw"], tmp_path / "s")
     assert texts_of(old.take(np.array([0]))) == ["Abc"]
     assert texts_of(new.take(np.array([1]))) == ["Uvw"]
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_an_equal_store_stays_in_its_place(tmp_path: Path) -> None:
+    """Ranks may make the same store at once: whoever is later leaves the one that is perhaps in use."""
+    first = (build(TEXTS, tmp_path / "s").directory / "tokens.arrow").stat().st_ino
+    assert (build(TEXTS, tmp_path / "s").directory / "tokens.arrow").stat().st_ino == first
+    (tmp_path / "s" / "tokens.arrow").write_bytes(b"damaged")
+    assert texts_of(build(TEXTS, tmp_path / "s").take(np.array([0]))) == ["Abc"]
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_stores_made_at_the_same_place_at_once(tmp_path: Path) -> None:
+    """Different contents, the worst case: one of them stands in the end, whole."""
+    with ThreadPoolExecutor(8) as threads:
+        made = [threads.submit(build, [f"text {n}"] * (n + 1), tmp_path / "s") for n in range(32)]
+    sizes = {future.result().statistics["rows"] for future in made if future.exception() is None}
+    assert len(TokenStore.open(tmp_path / "s")) in sizes
+    assert all(isinstance(future.exception(), ArtifactError | None) for future in made)
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 

@@ -70,16 +70,19 @@ class TrainingStream:
         return first.epoch + first.position / len(first.bins)
 
     @property
+    def tokens_per_epoch(self) -> float:
+        """Tokens drawn from all stores until the first has been gone through once."""
+        return self._sources[0].tokens / self._shares[0]
+
+    @property
     def bins_per_epoch(self) -> float:
         """Bins drawn from all stores until the first has been gone through once.
 
         Of one store: the number of its bins. Of a mixture: what the shares come to, right to a bin or two.
         """
-        first = self._sources[0]
-        drawn = [first.tokens * share / self._shares[0] for share in self._shares]
         return sum(
-            tokens / source.tokens * len(source.bins)
-            for tokens, source in zip(drawn, self._sources, strict=True)
+            self.tokens_per_epoch * share / source.tokens * len(source.bins)
+            for share, source in zip(self._shares, self._sources, strict=True)
         )
 
     @property
@@ -91,11 +94,9 @@ class TrainingStream:
         """Batches that go through the first store `epochs` times; rounded up once, not once an epoch."""
         return max(1, math.ceil(round(epochs * self.bins_per_epoch / self.bins_per_batch, 6)))
 
-    def steps_for(self, tokens: int) -> int:
-        """Batches that hold `tokens` real tokens, at the mean filling of the bins."""
-        first = self._sources[0]
-        tokens_per_bin = first.tokens / self._shares[0] / self.bins_per_epoch
-        return max(1, math.ceil(round(tokens / (tokens_per_bin * self.bins_per_batch), 6)))
+    def steps_for(self, tokens: float) -> int:
+        """Batches that hold `tokens` real tokens, as full as they are over an epoch."""
+        return self.steps(tokens / self.tokens_per_epoch)
 
     def next_rows(self) -> TokenRows:
         """This rank's rows of the next batch, bin after bin; several stores one after another."""

@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -209,13 +209,34 @@ def _atomically(directory: Path) -> Iterator[Path]:
         yield partial
         for path in (*partial.iterdir(), partial):
             _fsync(path)
-        if directory.exists():
-            directory.rename(old)
-        partial.rename(directory)
+        while not (_is_same(directory, partial) or _take_place(partial, directory, old)):
+            pass  # another process put its own there in between
         _fsync(directory.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_same(directory: Path, partial: Path) -> bool:
+    """Whether a sound store with the same content is there: made by another rank, and perhaps in use."""
+    try:
+        return TokenStore.open(directory).statistics == TokenStore.open(partial).statistics
+    except ArtifactError:
+        return False
+
+
+def _take_place(partial: Path, directory: Path, old: Path) -> bool:
+    """Renames `partial` to `directory`, and what was there to `old`; False where somebody came between."""
+    shutil.rmtree(old, ignore_errors=True)
+    try:
+        with suppress(FileNotFoundError):
+            directory.rename(old)
+        partial.rename(directory)
+    except OSError:
+        if not directory.exists():
+            raise
+        return False
+    return True
 
 
 def _fsync(path: Path) -> None:
