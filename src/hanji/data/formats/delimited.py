@@ -1,0 +1,87 @@
+"""CSV (RFC 4180) and TSV, with the names of the columns in the first line."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import IO
+
+from hanji.contracts.errors import DataError
+from hanji.data.records import Malformed, Record, RowProblem
+
+_MAX_FIELD_CHARACTERS = 1 << 30
+
+
+def read_csv(stream: IO[bytes], file: str, encoding: str) -> Iterator[Record | Malformed]:
+    """Comma-separated records; a quoted field may hold commas and newlines."""
+    csv.field_size_limit(_MAX_FIELD_CHARACTERS)
+    reader = csv.reader(_opened(stream, encoding), strict=True)
+    header: list[str] | None = None
+    line = 1
+    while True:
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            problem = RowProblem(f"not CSV: {error}", expected="fields quoted as RFC 4180 says")
+            yield Malformed("", file, line, problem)
+            line = reader.line_num + 1
+            continue
+        if fields is None:
+            return
+        if header is None:
+            header = _header(fields, file)
+        elif fields:
+            yield _record(header, fields, file, line)
+        line = reader.line_num + 1
+
+
+def read_tsv(stream: IO[bytes], file: str, encoding: str) -> Iterator[Record | Malformed]:
+    """Tab-separated records, one a line.
+
+    Quotation marks are text like any other, except around a whole field whose inner ones are doubled: so
+    spreadsheets write TSV.
+    """
+    header: list[str] | None = None
+    for line, text in enumerate(_opened(stream, encoding), start=1):
+        fields = [_unquoted(field) for field in text.rstrip("\r\n").split("\t")]
+        if header is None:
+            header = _header(fields, file)
+        elif text.strip("\r\n"):
+            yield _record(header, fields, file, line)
+
+
+def _opened(stream: IO[bytes], encoding: str) -> io.TextIOWrapper:
+    wanted = "utf-8-sig" if encoding == "utf-8" else encoding
+    return io.TextIOWrapper(stream, encoding=wanted, errors="surrogateescape", newline="")
+
+
+def _header(fields: list[str], file: str) -> list[str]:
+    names = [name.strip() for name in fields]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice or not any(names):
+        raise DataError(
+            "the first line does not name the columns",
+            where=f"{file}:1",
+            value=names,
+            expected="a different name for each column",
+        )
+    return names
+
+
+def _record(header: list[str], fields: list[str], file: str, line: int) -> Record | Malformed:
+    if len(fields) != len(header):
+        problem = RowProblem(
+            f"{len(fields)} fields where the first line names {len(header)}",
+            value=fields,
+            expected=", ".join(header),
+        )
+        return Malformed(",".join(fields), file, line, problem)
+    return Record(dict(zip(header, fields, strict=True)), file, line)
+
+
+def _unquoted(field: str) -> str:
+    if len(field) < 2 or field[0] != '"' or field[-1] != '"':
+        return field
+    inner = field[1:-1]
+    return field if '"' in inner.replace('""', "") else inner.replace('""', '"')

@@ -1,0 +1,135 @@
+"""A source of rows, and reading it record by record without holding it in memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import IO, Literal
+
+from hanji.contracts.errors import ConfigError, nearest
+from hanji.data.files import DataFile, decompressed, exists, find_files
+from hanji.data.formats import FILE_FORMATS, FORMAT_OF_SUFFIX, WHOLE_FORMATS, FileFormat, Opened
+from hanji.data.formats.datasets_library import is_saved_dataset
+from hanji.data.records import Malformed, Record
+
+Documents = Literal["auto", "file", "passage", "paragraph", "line"]
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows come from, and how to read them.
+
+    Attributes:
+        path: file, directory, glob, address that fsspec opens, hub id, `python-docs` or `python-questions`.
+        format: how files are read, a key of FILE_FORMATS or WHOLE_FORMATS; `auto` goes by each file's ending.
+        rows: what the records are, a key of `hanji.data.rows.ROW_FORMATS`; `auto` goes by their fields.
+        name: name in the statistics; by default the last part of the path.
+        weight: how often each training row is used: 2 twice, 0.5 a fixed half of them, 2.5 every row twice
+            and a fixed half a third time. Held-out rows are never repeated or left out.
+        columns: our field to their column.
+        text_column: the column that holds plain text; the same as columns {text: ...}.
+        documents: what one row of a text file is. `file`; `line`; `paragraph` (ended by a blank line);
+            `passage`, lines or paragraphs gathered to about 4,000 characters. `auto`: Markdown and short
+            text files are one row, longer text is cut into passages.
+        encoding: of text files.
+        split, subset: of a saved or hub data set.
+        max_characters: read no further than this; None reads all.
+    """
+
+    path: str
+    format: str = "auto"
+    rows: str = "auto"
+    name: str | None = None
+    weight: float = 1.0
+    columns: Mapping[str, str] = field(default_factory=dict)
+    text_column: str | None = None
+    documents: Documents = "auto"
+    encoding: str = "utf-8"
+    split: str | None = None
+    subset: str | None = None
+    max_characters: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The name in statistics and row ids."""
+        return self.name or PurePosixPath(self.path.rstrip("/")).name or self.path
+
+
+class SourceReader:
+    """Reads a source, and tells how far it has come.
+
+    Raises:
+        ConfigError: an unknown format.
+        DataError: no such source, or a file that is not what its format says.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.format = _format_of(source)
+        self.files: list[DataFile] = []
+        if self.format not in WHOLE_FORMATS:
+            suffixes = FORMAT_OF_SUFFIX if self.format == "auto" else FILE_FORMATS[self.format].suffixes
+            self.files = find_files(source.path, suffixes)
+        self._total_bytes = sum(file.size for file in self.files)
+        self._finished_bytes = 0
+        self._current: IO[bytes] | None = None
+
+    def progress(self, *, finished: bool = False) -> tuple[float, float | None]:
+        """Bytes of the stored files read so far and in all; the total is None where there are no files."""
+        if finished:
+            return self._total_bytes, self._total_bytes or None
+        current = self._current.tell() if self._current is not None else 0
+        return self._finished_bytes + current, self._total_bytes or None
+
+    def records(self) -> Iterator[Record | Malformed]:
+        """The records in the order of the files."""
+        if self.format in WHOLE_FORMATS:
+            yield from WHOLE_FORMATS[self.format](self.source)
+            return
+        for file in self.files:
+            file_format = self._format_of_file(file)
+            with file.open_raw() as raw:
+                self._current = raw
+                stream = decompressed(raw, file.compression)
+                yield from file_format.read(Opened(stream, file.address), self.source)
+                self._current = None
+            self._finished_bytes += file.size
+
+    def _format_of_file(self, file: DataFile) -> FileFormat:
+        name = FORMAT_OF_SUFFIX.get(file.suffix) if self.format == "auto" else self.format
+        if name is None:
+            raise ConfigError(
+                "the ending of this file does not tell its format",
+                where=file.address,
+                expected="one of " + " ".join(sorted(FORMAT_OF_SUFFIX)),
+                hint="set the source's `format`",
+            )
+        return FILE_FORMATS[name]
+
+
+def _format_of(source: Source) -> str:
+    known = [*FILE_FORMATS, *WHOLE_FORMATS]
+    if source.format != "auto":
+        if source.format not in known:
+            near = nearest(source.format, known)
+            raise ConfigError(
+                "no such format",
+                where=f"{source.label}: format",
+                value=source.format,
+                expected=", ".join(["auto", *known]),
+                hint=f"did you mean {near}?" if near else None,
+            )
+        if source.format == "python-docs" and source.path == "python-questions":
+            return source.path
+        return source.format
+    if source.path in WHOLE_FORMATS:
+        return source.path
+    if is_saved_dataset(source.path):
+        return "dataset"
+    suffix = PurePosixPath(source.path).suffix.lower()
+    if _HUB_ID.fullmatch(source.path) and suffix not in FORMAT_OF_SUFFIX and not exists(source.path):
+        return "hub"
+    return "auto"
