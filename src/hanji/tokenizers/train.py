@@ -1,0 +1,300 @@
+"""Trains a tokenizer: byte-level BPE, WordPiece or Unigram, of exactly the size asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, Literal
+
+from transformers import PreTrainedTokenizerFast
+
+from hanji.contracts.errors import ConfigError, DataError
+from hanji.contracts.progress import Progress, Silent
+from hanji.tokenizers.chatml import END_OF_TEXT, PAD, TEMPLATE, TURN_END, TURN_START
+from hanji.tokenizers.tokenizer import Tokenizer
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer as Backend
+
+Algorithm = Literal["bpe", "wordpiece", "unigram"]
+
+PATTERNS: Final = {
+    "llama3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+}
+"""How text is cut into words before merging, letter for letter as Llama 3 and Qwen2 publish it."""
+
+_CHAT_SPECIALS: Final = (PAD, END_OF_TEXT, TURN_START, TURN_END)
+_BERT_SPECIALS: Final = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_UNKNOWN: Final = "<unk>"
+_BYTES: Final = tuple(f"<0x{byte:02X}>" for byte in range(256))
+_DEFAULT_MIN_FREQUENCY: Final = 2
+
+
+def train_tokenizer(
+    texts: Iterator[str],
+    *,
+    algorithm: Algorithm = "bpe",
+    vocab_size: int,
+    pattern: str = "llama3",
+    special_tokens: Sequence[str] = (),
+    min_frequency: int = _DEFAULT_MIN_FREQUENCY,
+    progress: Progress | None = None,
+) -> Tokenizer:
+    """A tokenizer learnt from `texts`; the same texts give the same tokenizer.
+
+    `bpe` works on bytes and `unigram` falls back to them: both can write any text, know documents and turns
+    by special tokens, and carry the ChatML template. `wordpiece` is BERT's, cased, and leaves accents alone.
+
+    Args:
+        vocab_size: tokens in all, special ones included. Where the texts hold fewer, the vocabulary is what
+            there is, and `progress` is told.
+        pattern: of `bpe`, one of `PATTERNS`.
+        special_tokens: further ones, after the usual.
+        min_frequency: of `bpe` and `wordpiece`, a pair seen less often is not merged.
+
+    Raises:
+        ConfigError: for settings that cannot be met.
+        DataError: where there is no text.
+    """
+    progress = progress or Silent()
+    usual = _BERT_SPECIALS if algorithm == "wordpiece" else _CHAT_SPECIALS
+    specials = [*usual, *_checked(special_tokens, usual)]
+    counted = _Counted(texts, progress)
+    if algorithm == "bpe":
+        backend = _train_bpe(counted, vocab_size, specials, pattern, min_frequency)
+    elif algorithm == "wordpiece":
+        backend = _train_wordpiece(counted, vocab_size, specials, min_frequency, progress)
+    elif algorithm == "unigram":
+        with _one_thread():
+            backend = _train_unigram(counted, vocab_size, specials, min_frequency)
+    else:
+        raise ConfigError("unknown algorithm", value=algorithm, expected="bpe, wordpiece or unigram")
+    size = backend.get_vocab_size()
+    assert size <= vocab_size, f"asked for {vocab_size} tokens, made {size}"
+    if size < vocab_size:
+        progress.note(
+            f"The text is too small for {vocab_size:,} tokens: the vocabulary has {size:,}. "
+            "Give more text, or ask for fewer."
+        )
+    return _wrap(backend, algorithm, specials)
+
+
+def _train_bpe(
+    texts: _Counted, vocab_size: int, specials: list[str], pattern: str, min_frequency: int
+) -> Backend:
+    """Merges learnt without the special tokens, which follow: no text can turn into one of those."""
+    if pattern not in PATTERNS:
+        raise ConfigError("unknown pattern", value=pattern, expected=f"one of {', '.join(PATTERNS)}")
+    pieces = _room(vocab_size, 256 + len(specials), "256 bytes and the special tokens") + 256
+    splitter = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PATTERNS[pattern]), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    backend = Backend(
+        models.BPE(ignore_merges=pattern == "llama3")
+    )  # as Llama 3: a whole word needs no merges
+    backend.pre_tokenizer = splitter
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=pieces,
+        min_frequency=min_frequency,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    texts.check()
+    return _with_specials(backend, specials)
+
+
+def _train_unigram(texts: _Counted, vocab_size: int, specials: list[str], min_frequency: int) -> Backend:
+    """Pieces learnt by Unigram, with 256 bytes for the characters that are not among them."""
+    if min_frequency != _DEFAULT_MIN_FREQUENCY:
+        raise ConfigError("unigram merges no pairs: it has no min_frequency", value=min_frequency)
+    fixed = 1 + len(_BYTES) + len(specials)
+    pieces = _room(vocab_size, fixed, "the unknown token, 256 bytes and the special tokens")
+    splitter = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"[\r\n\t]+"), "isolated"),
+            pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="never"),
+        ]
+    )
+    learner = Backend(models.Unigram())
+    learner.pre_tokenizer = splitter
+    trainer = trainers.UnigramTrainer(
+        vocab_size=pieces + 1,  # it counts the unknown token
+        unk_token=_UNKNOWN,
+        initial_alphabet=sorted(set("".join(_BYTES) + _UNKNOWN)),
+        show_progress=False,
+    )
+    try:
+        learner.train_from_iterator(texts, trainer)
+    except Exception as error:  # tokenizers raises nothing narrower
+        texts.check()
+        raise ConfigError(
+            "vocab_size has no room for every character of the text",
+            value=vocab_size,
+            expected=f"more than {fixed + len(texts.characters):,}",
+            hint=f"Ask for more tokens, or take bpe, which needs 256. ({error})",
+        ) from error
+    texts.check()
+    learnt = _settled(json.loads(learner.to_str())["model"]["vocab"])[:pieces]
+    # A typed "<0x41>" must not become a byte: letter by letter is cheaper than so improbable a piece.
+    improbable = 10 * min(score for _, score in learnt)
+    vocabulary = [(piece, improbable) for piece in (_UNKNOWN, *_BYTES)] + learnt
+    backend = Backend(models.Unigram(vocabulary, unk_id=0, byte_fallback=True))
+    backend.pre_tokenizer = splitter
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    return _with_specials(backend, specials)
+
+
+def _settled(vocabulary: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """The learnt pieces in an order and with scores that no run changes.
+
+    The trainer hands out the lowest scores, 0.0001 apart, to characters that it kept only so that none is
+    missing, in the order of a hash table; here they all get the lowest.
+    """
+    learnt = [(piece, score) for piece, score in vocabulary if piece != _UNKNOWN]
+    lowest = min(score for _, score in learnt)
+
+    def settle(piece: str, score: float) -> float:
+        steps = (score - lowest) / 1e-4
+        is_filler = len(piece) == 1 and steps < len(learnt) and abs(steps - round(steps)) < 1e-6
+        return round(lowest if is_filler else score, 6)
+
+    settled = [(piece, settle(piece, score)) for piece, score in learnt]
+    return sorted(settled, key=lambda scored: (-scored[1], scored[0]))
+
+
+def _train_wordpiece(
+    texts: _Counted, vocab_size: int, specials: list[str], min_frequency: int, progress: Progress
+) -> Backend:
+    """BERT's, cased: accents stay, since stripping them would take Hangul syllables apart."""
+    room = _room(vocab_size, len(specials), "the special tokens")
+    alphabet = max(room // 3, 1)  # a character takes up to two tokens, at a word's beginning and inside
+    backend = Backend(models.WordPiece(unk_token="[UNK]"))
+    backend.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            normalizers.BertNormalizer(
+                clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=False
+            ),
+        ]
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece(cleanup=False)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=[AddedToken(token, special=True, normalized=False) for token in specials],
+        limit_alphabet=alphabet,
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    texts.check()
+    if len(texts.characters) > alphabet:
+        progress.note(
+            f"The text has {len(texts.characters):,} different characters, and {vocab_size:,} tokens have "
+            f"room for {alphabet:,}: the rarest become [UNK]. Ask for more tokens, or take bpe."
+        )
+    opening, closing = (("[CLS]", backend.token_to_id("[CLS]")), ("[SEP]", backend.token_to_id("[SEP]")))
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[opening, closing]
+    )
+    return backend
+
+
+def _with_specials(backend: Backend, specials: Sequence[str]) -> Backend:
+    """Special tokens after the learnt ones, and a document that begins with <|endoftext|>."""
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in specials])
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{END_OF_TEXT} $A",
+        pair=f"{END_OF_TEXT} $A {END_OF_TEXT}:1 $B:1",
+        special_tokens=[(END_OF_TEXT, backend.token_to_id(END_OF_TEXT))],
+    )
+    return backend
+
+
+def _wrap(backend: Backend, algorithm: str, further: Sequence[str]) -> Tokenizer:
+    if algorithm == "wordpiece":
+        pad, unknown, start, separator, mask = _BERT_SPECIALS
+        names = {"pad_token": pad, "unk_token": unknown, "cls_token": start, "sep_token": separator}
+        names["mask_token"] = mask
+    else:
+        names = {"pad_token": PAD, "bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}
+        if algorithm == "unigram":
+            names["unk_token"] = _UNKNOWN
+    extra = [token for token in (TURN_START, TURN_END, *further) if backend.token_to_id(token) is not None]
+    hf = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        extra_special_tokens=[token for token in dict.fromkeys(extra) if token not in names.values()],
+        **names,
+    )
+    if algorithm != "wordpiece":
+        hf.chat_template = TEMPLATE
+    return Tokenizer(hf)
+
+
+def _checked(special_tokens: Sequence[str], usual: Sequence[str]) -> list[str]:
+    for token in special_tokens:
+        if not token or token.strip() != token:
+            raise ConfigError("a special token must have letters, and no space around them", value=token)
+    return list(dict.fromkeys(token for token in special_tokens if token not in usual))
+
+
+def _room(vocab_size: int, fixed: int, what: str) -> int:
+    if vocab_size <= fixed:
+        raise ConfigError(
+            "vocab_size leaves no room to learn anything",
+            value=vocab_size,
+            expected=f"more than {fixed} ({what})",
+        )
+    return vocab_size - fixed
+
+
+class _Counted:
+    """Hands out texts once, counts what passes, and tells of it."""
+
+    def __init__(self, texts: Iterator[str], progress: Progress) -> None:
+        self._texts = texts
+        self._progress = progress
+        self.seen = 0
+        self.characters: set[str] = set()
+
+    def __iter__(self) -> Iterator[str]:
+        for index, text in enumerate(self._texts):
+            self.seen += len(text)
+            self.characters.update(text)
+            if index % 1000 == 0:
+                self._progress.advance("reading text", self.seen)
+            yield text
+        self._progress.advance("reading text", self.seen, self.seen)
+
+    def check(self) -> None:
+        """Raises: DataError where no text came."""
+        if not self.characters:
+            raise DataError(
+                "there is no text to train a tokenizer on", expected="texts with characters in them"
+            )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums of floats in one order: trained on several threads, Unigram would differ from run to run."""
+    name = "TOKENIZERS_PARALLELISM"
+    before = os.environ.get(name)
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
