@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,17 +13,21 @@ from hanji.contracts.errors import ConfigError, nearest
 from hanji.recipes.document import Document, Place, dotted, holds, read
 from hanji.recipes.schema import RESERVED, STAGES, Recipe
 
+Where = Callable[[Place], str]
+"""Tells where a place of a recipe was written: file, line and dotted path."""
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a file, with overrides such as `base.train.learning_rate=1e-3`.
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, Where]:
+    """The recipe in a file, with overrides such as `base.train.learning_rate=1e-3`, and where it says what.
 
     Raises:
         ConfigError: unreadable, or saying something impossible.
     """
-    return check(read(path).with_overrides(overrides))
+    document = read(path).with_overrides(overrides)
+    return check(document), document.where
 
 
-def one_stage(kind: str, overrides: Sequence[str]) -> Recipe:
+def one_stage(kind: str, overrides: Sequence[str]) -> tuple[Recipe, Where]:
     """A verb of the command line as a recipe of one stage: `model=… train.steps=10 name=my-chat seed=1`.
 
     The artifact is called `<kind>/<name>`; the name is the kind's, unless given.
@@ -35,7 +39,8 @@ def one_stage(kind: str, overrides: Sequence[str]) -> Recipe:
     shared: dict[str, Any] = {key: said.pop(key) for key in ("seed", "device") if key in said}
     name = str(said.pop("name", kind))
     content: dict[str, Any] = {"name": kind, **shared, "stages": {name: {"kind": kind, **said}}}
-    return check(Document(content, {}, "command line"), hidden=2)
+    recipe = check(Document(content, {}, "command line"), hidden=2)
+    return recipe, lambda place: f"command line: {'.'.join(map(str, place[2:]))}"
 
 
 def check(document: Document, *, hidden: int = 1) -> Recipe:

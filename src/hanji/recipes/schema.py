@@ -252,7 +252,7 @@ class Recipe(Strict):
 
     name: Name
     """The recipe's name: its artifacts lie in `runs/<name>/`."""
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Where all randomness comes from."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where tensors live; `auto` takes CUDA, then MPS, then the CPU."""
