@@ -13,8 +13,8 @@ from hanji.artifacts.digest import content_digest, file_sha256
 from hanji.contracts.errors import ArtifactError
 
 RECORD: Final = "artifact.json"
-HOW_IT_WENT: Final = ("metrics.jsonl", "plan.json", "trackers/")
-"""Files and folders that tell of the making (times, memory): they leave what the artifact is unchanged."""
+HOW_IT_WENT: Final = ("metrics.jsonl", "plan.json", "data.json", "statistics.json", "trackers/")
+"""Files and folders that tell of the making (times, counts): they leave what the artifact is unchanged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,8 @@ def show_error(error: HanjiError) -> None:
     if parts.row_count:
         body.add_row("")
         body.add_row(parts)
-    console.print(Panel(body, border_style="red", title=Text(" error ", "bold red"), title_align="left"))
+    title = Text(" error ", "bold red")
+    console.print(Panel.fit(body, border_style="red", title=title, title_align="left", padding=(0, 1)))
 
 
 def show_unexpected(error: Exception) -> None:

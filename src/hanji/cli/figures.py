@@ -60,6 +60,9 @@ _FIGURES = {
 def summary(metrics: Mapping[str, object]) -> str:
     """The most telling figures of an artifact's metrics, in a line."""
     told: list[str] = []
+    splits = metrics.get("splits")
+    if isinstance(splits, dict):
+        told += [f"{count(split['rows'])} {name} rows" for name, split in splits.items()]
     for name, words in _FIGURES.items():
         value = metrics.get(name)
         if isinstance(value, int | float):

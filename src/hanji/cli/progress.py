@@ -11,9 +11,8 @@ from hanji.artifacts.artifact import Artifact
 from hanji.cli import figures
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
+    from rich.console import Console, RenderableType
+    from rich.live import Live
 
 LOG_SECONDS = 10.0
 """In a log, a phase tells of itself at most this often, and at its end."""
@@ -88,33 +87,39 @@ class LogProgress:
         print(line, file=self._stream, flush=True)
 
 
+@dataclass(slots=True)
+class _Phase:
+    """One bar."""
+
+    pace: Pace
+    done: float
+    total: float | None
+    shown: dict[str, float]
+
+
 class TerminalProgress:
-    """Bars that vanish when their stage is done, and a line that stays for each stage."""
+    """The stage at hand with a bar for each of its phases; when it is done, one line stays."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bars: Bars | None = None
-        self._tasks: dict[str, TaskID] = {}
-        self._paces: dict[str, Pace] = {}
+        self._live: Live | None = None
+        self._heading = ""
+        self._began = time.monotonic()
+        self._phases: dict[str, _Phase] = {}
 
     def advance(self, phase: str, done: float, total: float | None = None, **shown: float) -> None:
         """See `contracts.progress`."""
-        bars = self._bars or self._open()
-        pace = self._paces.setdefault(phase, Pace(done))
-        left = pace.remaining(done, total)
-        parts = [figures.figure(*pair) for pair in shown.items()]
-        if left is not None and total is not None and done < total:
-            parts.append(f"{figures.seconds(left)} left")
-        if phase not in self._tasks:
-            self._tasks[phase] = bars.add_task(phase, total=total, done="", figures="")
-        told = " · ".join(parts)
-        bars.update(self._tasks[phase], completed=done, total=total, done=_done(done, total), figures=told)
+        known = self._phases.get(phase)
+        self._phases[phase] = _Phase(known.pace if known else Pace(done), done, total, shown)
+        if self._live is None:
+            self._open()
 
     def note(self, message: str) -> None:
         """See `contracts.progress`."""
+        from rich.padding import Padding
         from rich.text import Text
 
-        self._console.print(Text(f"    {message}", style="dim"))
+        self._console.print(Padding(Text(message, style="dim"), (0, 0, 0, 4)))
 
     def kept(self, artifact: Artifact) -> None:
         """See `recipes.runner.Watcher`."""
@@ -122,44 +127,70 @@ class TerminalProgress:
 
     def begins(self, name: str, number: int, total: int, resumed: bool) -> None:
         """See `recipes.runner.Watcher`."""
-        told = f"[dim]{number} of {total}[/]" + (" · goes on from where it was cut off" if resumed else "")
-        self._line("[cyan]▸[/]", name, told)
+        self._phases = {}
+        self._began = time.monotonic()
+        self._heading = f"[bold]{name:<14}[/] {number} of {total}" + (", resumed" if resumed else "")
+        self._open()
 
     def made(self, artifact: Artifact) -> None:
         """See `recipes.runner.Watcher`."""
         self.close()
-        parts = [f"[bold]{figures.seconds(artifact.record.seconds)}[/]", figures.summary(artifact.metrics)]
-        self._line(
-            "[green]✓[/]", artifact.name.rpartition("/")[2], " · ".join(part for part in parts if part)
-        )
+        took = f"[bold]{figures.seconds(artifact.record.seconds):>7}[/]"
+        told = "   ".join(part for part in (took, figures.summary(artifact.metrics)) if part)
+        self._line("[green]✓[/]", artifact.name.rpartition("/")[2], told)
 
     def close(self) -> None:
         """Takes the bars away."""
-        if self._bars is not None:
-            self._bars.stop()
-        self._bars = None
-        self._tasks.clear()
-        self._paces.clear()
+        if self._live is not None:
+            self._live.stop()
+        self._live = None
 
     def _line(self, sign: str, name: str, told: str) -> None:
         from rich.markup import escape
 
         self._console.print(f"{sign} [bold]{escape(name):<14}[/] {told}")
 
-    def _open(self) -> Bars:
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bars
+    def _open(self) -> None:
+        from rich.live import Live
 
-        self._bars = Bars(
-            TextColumn("    {task.description:<16}"),
-            BarColumn(bar_width=28, complete_style="cyan", finished_style="green"),
-            TextColumn("{task.fields[done]}", justify="right"),
-            TextColumn("[dim]{task.fields[figures]}"),
-            console=self._console,
-            transient=True,
+        self._live = Live(
+            get_renderable=self._picture, console=self._console, refresh_per_second=8, transient=True
         )
-        self._bars.start()
-        return self._bars
+        self._live.start()
+
+    def _picture(self) -> RenderableType:
+        from rich.console import Group
+        from rich.padding import Padding
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        elapsed = time.monotonic() - self._began
+        sign = _SPINNER[int(elapsed * 8) % len(_SPINNER)]
+        bars = Table.grid(padding=(0, 1))
+        bars.add_column(no_wrap=True)
+        bars.add_column(width=28)
+        bars.add_column(no_wrap=True, justify="right")
+        bars.add_column(style="dim", overflow="ellipsis", no_wrap=True)
+        for name, phase in list(self._phases.items()):
+            bar = ProgressBar(
+                phase.total, phase.done, pulse=phase.total is None, complete_style="cyan",
+                finished_style="green", pulse_style="cyan", style="bright_black", animation_time=elapsed,
+            )  # fmt: skip
+            bars.add_row(name, bar, _done(phase.done, phase.total), _beside(phase))
+        heading = Text.from_markup(f"[cyan]{sign}[/] {self._heading} [dim]{figures.seconds(elapsed)}[/]")
+        return Group(heading, Padding(bars, (0, 0, 0, 4)))
+
+
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+
+def _beside(phase: _Phase) -> str:
+    parts = [figures.figure(*pair) for pair in phase.shown.items()]
+    left = phase.pace.remaining(phase.done, phase.total)
+    if left is not None and phase.total is not None and phase.done < phase.total:
+        parts.append(f"{figures.seconds(left)} left")
+    return " · ".join(parts)
 
 
 def _done(done: float, total: float | None) -> str:

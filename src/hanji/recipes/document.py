@@ -84,6 +84,8 @@ class Document:
     def _set(self, steps: list[str | int], value: Any, override: str) -> None:
         place: Any = self.content
         for depth, step in enumerate(steps[:-1]):
+            if step == 0 and isinstance(place, dict):  # one item may stand without its list
+                continue
             held = place[step] if holds(place, step) else None
             if held is None and isinstance(place, dict) and not (depth == 1 and steps[0] == "stages"):
                 place[step] = held = {}
@@ -98,12 +100,15 @@ class Document:
                 )
             place = held
         last = steps[-1]
-        if isinstance(place, list) and not holds(place, last):
+        if isinstance(place, list) != isinstance(last, int) or (
+            isinstance(last, int) and not holds(place, last)
+        ):
+            found = f"a list of {len(place)} items" if isinstance(place, list) else "a mapping"
             raise ConfigError(
-                f"The list has {len(place)} items",
+                f"{dotted(tuple(steps[:-1]))} is {found}",
                 where=f"command line: {override}",
                 value=last,
-                expected="an item",
+                expected="an item's position, from 0" if isinstance(place, list) else "a key",
             )
         if last in BUDGETS and value is not None and isinstance(place, dict):
             for other in BUDGETS:
