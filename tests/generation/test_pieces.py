@@ -38,6 +38,20 @@ def test_the_pieces_join_to_the_text_of_generate(model, tokenizer, temperature):
     assert "".join(pieces) == generate(model, tokenizer, [prompt], **settings)[0].text
 
 
+def test_the_stream_returns_why_it_ended(model, tokenizer):
+    def reason(stop_ids):
+        pieces = stream(model, tokenizer, list(b"The cat"), max_new_tokens=6, stop_ids=stop_ids)
+        while True:
+            try:
+                next(pieces)
+            except StopIteration as end:
+                return end.value
+
+    first = generate(model, tokenizer, [list(b"The cat")], max_new_tokens=1)[0].ids
+    assert reason(first) == "stop"
+    assert reason([]) == "length"
+
+
 def test_closing_the_stream_ends_the_decoding(model, tokenizer):
     before = threading.active_count()
     pieces = stream(model, tokenizer, list(b"The cat"), max_new_tokens=100, stop_ids=[])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from queue import SimpleQueue
 from threading import Event, Thread
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 from transformers import StoppingCriteria
@@ -69,11 +69,14 @@ def stream(
     top_p: float = 1.0,
     seed: int = 0,
     stop_ids: Sequence[int] | None = None,
-) -> Iterator[str]:
+) -> Generator[str, None, Literal["stop", "length"]]:
     """The answer to one prompt as pieces of text; joined, they are the `text` that `generate` gives.
 
     Decoding runs in a thread of its own and ends at the next token when the iterator is closed. Arguments and
     errors are those of `generate`.
+
+    Returns:
+        The generator's value (of `yield from`): the finish reason.
     """
     ending = list(tokenizer.eos_ids if stop_ids is None else stop_ids)
     settings = decoding_settings(
@@ -96,7 +99,7 @@ def stream(
     thread = Thread(target=decode, daemon=True)
     thread.start()
     try:
-        yield from _pieces(tokens.queue, set(ending), tokenizer)
+        return (yield from _pieces(tokens.queue, set(ending), tokenizer))
     finally:
         closed.set()
         thread.join()
@@ -104,15 +107,19 @@ def stream(
 
 def _pieces(
     queue: SimpleQueue[int | BaseException | None], ending: set[int], tokenizer: TextDecoder
-) -> Iterator[str]:
+) -> Generator[str, None, Literal["stop", "length"]]:
     pieces = TextPieces(tokenizer)
+    reason: Literal["stop", "length"] = "length"
     while (token := queue.get()) is not None:
         if isinstance(token, BaseException):
             raise token
-        if token not in ending and (text := pieces.push(token)):
+        if token in ending:
+            reason = "stop"
+        elif text := pieces.push(token):
             yield text
     if text := pieces.finish():
         yield text
+    return reason
 
 
 class _TokenQueue(BaseStreamer):  # type: ignore[misc]

@@ -1,0 +1,105 @@
+"""At a glance: what was made, and the numbers that matter first."""
+
+from __future__ import annotations
+
+from hanji.evaluation.report.blocks import Block, Both, Card, Cards, Paragraph, Section
+from hanji.evaluation.report.data import Model, ReportData
+from hanji.evaluation.report.figures import amount, decimal, duration, percent
+
+
+def section(report: ReportData) -> Section | None:
+    """A sentence and a row of cards."""
+    cards = [
+        card
+        for card in (
+            _against_bigram(report),
+            _ended(report),
+            _parameters(report),
+            _tokens(report),
+            _time(report),
+        )
+        if card is not None
+    ]
+    if not cards:
+        return None
+    sentence = _sentence(report)
+    blocks: list[Block] = [Paragraph(sentence)] if sentence else []
+    return Section("headline", Both("At a glance", "한눈에"), [*blocks, Cards(cards)])
+
+
+def _sentence(report: ReportData) -> Both | None:
+    trained = [model for model in report.models if model.training]
+    if not trained:
+        return None
+    english, korean = [], []
+    for model in trained:
+        assert model.training is not None
+        size = f"{amount(model.parameters)} " if model.parameters else ""
+        tokens = f"{amount(model.training.tokens)}" if model.training.tokens else ""
+        if model.training.kind == "pretrain":
+            english.append(
+                f"{model.name}, a model of {size}parameters, began with random weights"
+                + (f" and read {tokens} tokens" if tokens else "")
+            )
+            korean.append(
+                f"매개변수 {size.strip()}개의 모델 {model.name}: 무작위 가중치에서 시작"
+                + (f"해 토큰 {tokens}개를 읽음" if tokens else "")
+            )
+        else:
+            english.append(f"{model.name} learned further" + (f" from {tokens} tokens" if tokens else ""))
+            korean.append(f"{model.name}: 이어서" + (f" 토큰 {tokens}개로" if tokens else "") + " 학습함")
+    return Both("; ".join(english) + ".", "; ".join(korean) + ".")
+
+
+def _against_bigram(report: ReportData) -> Card | None:
+    """The first model that has a bigram beside it; else the first with bits per byte."""
+
+    def bits(model: Model, score: str) -> float | None:
+        return model.scores.get(score, {}).get("bits_per_byte")
+
+    label = Both("validation bits per byte", "검증 데이터 바이트당 비트")
+    for model in report.models:
+        own, bigram = bits(model, "held_out"), bits(model, "bigram")
+        if own is not None and bigram is not None:
+            change = own / bigram - 1
+            note = Both(
+                f"bigram {decimal(bigram)}: {percent(abs(change))} {'fewer' if change < 0 else 'more'}",
+                f"바이그램 {decimal(bigram)}보다 {percent(abs(change))} {'적음' if change < 0 else '많음'}",
+            )
+            return Card(label, decimal(own), note)
+    for model in report.models:
+        if (own := bits(model, "held_out")) is not None:
+            return Card(label, decimal(own), model.name)
+    return None
+
+
+def _ended(report: ReportData) -> Card | None:
+    for model in reversed(report.models):
+        ends = model.scores.get("endings")
+        if ends:
+            value = f"{ends['ended']:.0f} / {ends['answers']:.0f}"
+            return Card(Both("answers that end by themselves", "스스로 끝맺은 답변"), value, model.name)
+    return None
+
+
+def _parameters(report: ReportData) -> Card | None:
+    sizes = [(model.parameters, model.name) for model in report.models if model.parameters]
+    if not sizes:
+        return None
+    largest, name = max(sizes)
+    return Card(Both("parameters", "매개변수"), amount(largest), name)
+
+
+def _tokens(report: ReportData) -> Card | None:
+    seen = [model.training.tokens for model in report.models if model.training and model.training.tokens]
+    if not seen:
+        return None
+    return Card(
+        Both("tokens trained on", "학습한 토큰"), amount(sum(seen)), Both("repetitions counted", "반복 포함")
+    )
+
+
+def _time(report: ReportData) -> Card | None:
+    if report.seconds is None:
+        return None
+    return Card(Both("time, all stages", "전체 소요 시간"), duration(report.seconds), report.machine)
