@@ -1,8 +1,8 @@
 """Attention over documents that lie end to end, each seeing only itself.
 
 Registered with transformers under the name `hanji_packed`, so that every architecture that reads its
-attention from `AttentionInterface` runs packed without a line of its own. On CPU each document is one
-call of PyTorch's scaled-dot-product attention; on CUDA all are one call of `torch.nn.attention.varlen`.
+attention from `AttentionInterface` runs packed without a line of its own. On CPU documents of
+like length are one call of PyTorch's scaled-dot-product attention; on CUDA all are one call of `varlen_attn`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,10 +39,86 @@ class Documents:
     device: torch.device
 
     @cached_property
+    def layout(self) -> Layout:
+        """Documents of like length side by side, for kernels that want rectangles."""
+        return Layout.of(self.lengths, self.device)
+
+    @cached_property
     def boundaries(self) -> Tensor:
         """[documents + 1] int32, cumulative lengths, as variable-length kernels want them."""
         cumulative = torch.tensor((0, *self.lengths)).cumsum(0)
         return cumulative.to(device=self.device, dtype=torch.int32)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Documents sorted by length and padded within groups of like length, so that a group is one call.
+
+    Attributes:
+        groups: of each group, how many documents and their padded length.
+        index: [padded tokens] the token that stands at each place; 0 where padding stands.
+        inverse: [tokens] the place of each token.
+        padding: the places where padding stands.
+    """
+
+    groups: tuple[tuple[int, int], ...]
+    index: Tensor
+    inverse: Tensor
+    padding: Tensor
+
+    @classmethod
+    def of(cls, lengths: tuple[int, ...], device: torch.device) -> Layout:
+        """Groups documents as long as the padding stays below a quarter of the longest."""
+        sizes = np.asarray(lengths)
+        order = np.argsort(-sizes, kind="stable")
+        groups: list[tuple[int, int]] = []
+        for length in sizes[order].tolist():
+            if groups and length >= _LIKE_LENGTH * groups[-1][1]:
+                groups[-1] = (groups[-1][0] + 1, groups[-1][1])
+            else:
+                groups.append((1, length))
+        padded = np.repeat([length for _, length in groups], [count for count, _ in groups])
+        places = np.cumsum(padded) - padded
+        starts = np.cumsum(sizes) - sizes
+        within = np.arange(int(sizes.sum())) - np.repeat(starts, sizes)
+        place_of_document = np.empty_like(starts)
+        place_of_document[order] = places
+        inverse = np.repeat(place_of_document, sizes) + within
+        index = np.full(int(padded.sum()), -1)
+        index[inverse] = np.arange(len(inverse))
+        padding = np.flatnonzero(index < 0)
+        index[padding] = 0
+        tensors = (torch.from_numpy(array).to(device) for array in (index, inverse, padding))
+        return cls(tuple(groups), *tensors)
+
+
+_LIKE_LENGTH = 0.75
+
+
+class _Place(torch.autograd.Function):
+    """[tokens, ...] → [padded tokens, ...]; padding gets some token's values, and gives no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, layout: Layout) -> Tensor:
+        ctx.layout = layout
+        return states.index_select(0, layout.index)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0].index_select(0, ctx.layout.inverse), None
+
+
+class _Collect(torch.autograd.Function):
+    """[padded tokens, ...] → [tokens, ...]; the gradient of padding is zero."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, layout: Layout) -> Tensor:
+        ctx.layout = layout
+        return states.index_select(0, layout.inverse)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0].index_select(0, ctx.layout.index).index_fill_(0, ctx.layout.padding, 0), None
 
 
 @contextmanager
@@ -90,7 +167,32 @@ def packed_attention(
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     if query.is_cuda and not dropout:
         return _attend_with_varlen(query, key, value, documents, scaling, causal, sliding_window), None
-    return _attend_one_by_one(query, key, value, documents, dropout, scaling, causal, sliding_window), None
+    attend = _attend_in_groups if causal else _attend_one_by_one
+    return attend(query, key, value, documents, dropout, scaling, causal, sliding_window), None
+
+
+def _attend_in_groups(
+    query: Tensor, key: Tensor, value: Tensor, documents: Documents,
+    dropout: float, scaling: float | None, causal: bool, sliding_window: int | None,
+) -> Tensor:  # fmt: skip
+    """Documents of like length in one call, padded on the right, where a causal query never looks."""
+    assert causal
+    layout = documents.layout
+    sizes = [count * length for count, length in layout.groups]
+    grouped = query.shape[1] != key.shape[1]
+    placed = (_Place.apply(states[0].transpose(0, 1), layout) for states in (query, key, value))
+    outputs = []
+    for (count, length), *parts in zip(
+        layout.groups, *(torch.split(states, sizes) for states in placed), strict=True
+    ):
+        q, k, v = (part.unflatten(0, (count, length)).transpose(1, 2) for part in parts)
+        window = _window_mask(length, sliding_window, causal, q.device)
+        output = F.scaled_dot_product_attention(
+            q, k, v,
+            attn_mask=window, dropout_p=dropout, is_causal=window is None, scale=scaling, enable_gqa=grouped,
+        )  # fmt: skip
+        outputs.append(output.transpose(1, 2).flatten(0, 1))
+    return _Collect.apply(torch.cat(outputs), layout)[None]  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _attend_one_by_one(
