@@ -46,8 +46,11 @@ def text_backend(backend: Backend) -> Backend:
     return copy
 
 
-def renamed_backend(backend: Backend, names: Mapping[str, str]) -> Backend:
+def renamed_backend(backend: Backend, names: Mapping[str, str]) -> tuple[dict[str, Any], Backend]:
     """A copy that knows the tokens in `names` by their new names only; ids stay.
+
+    Returns:
+        The copy as a mapping, and made.
 
     Raises:
         ModelError: where a token cannot be recognised by another name.
@@ -68,7 +71,7 @@ def renamed_backend(backend: Backend, names: Mapping[str, str]) -> Backend:
                 value=old.split()[1],
                 hint="Use a tokenizer whose special tokens are not normalised.",
             )
-    return copy
+    return description, copy
 
 
 def _rename_pieces(model: dict[str, Any], names: Mapping[str, str]) -> None:

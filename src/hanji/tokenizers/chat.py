@@ -17,10 +17,9 @@ from transformers import PreTrainedTokenizerFast
 from hanji.contracts.errors import DataError, HanjiError, ModelError
 from hanji.contracts.protocols import EncodedChat
 from hanji.tokenizers.backend import PRIVATE_USE, renamed_backend, special_tokens
+from hanji.tokenizers.pieces import PieceEncoder, Pieces
 from hanji.tokenizers.rendering import Messages, Rendered, Renderer, Tools
 from hanji.tokenizers.turns import TurnFinder, find_end_of_turn, no_end_of_turn
-from tokenizers import Encoding
-from tokenizers import Tokenizer as Backend
 
 Chat = tuple[Messages, Tools]
 """Messages, and the tools on offer."""
@@ -66,7 +65,7 @@ class ChatEncoder:
         self._control: list[str] = sorted({*special_tokens(hf.backend_tokenizer), *ending})
         self._pattern = any_of(self._control)
         self._suspicious = re.compile(f"{self._pattern.pattern}|{_PRIVATE.pattern}")
-        self._backend = lru_cache(maxsize=2)(self._named_from)
+        self._encoder = lru_cache(maxsize=2)(self._named_from)
 
     def encode(self, chats: Sequence[Chat], *, add_generation_prompt: bool = False) -> list[EncodedChat]:
         """Each chat's ids, and which of them are trained; with a generation prompt, none."""
@@ -80,7 +79,7 @@ class ChatEncoder:
             openings = list(
                 dict.fromkeys((text, chat.first_name) for chat in written for text in chat.openings)
             )
-            known = dict(zip(openings, (encoding.ids for encoding in self._encode(openings)), strict=True))
+            known = dict(zip(openings, self._encode(openings), strict=True))
             for index, (text, encoding) in enumerate(zip(written, encodings, strict=True), start):
                 with _naming(index, len(chats)):
                     before = [known[opening, text.first_name] for opening in text.openings]
@@ -123,19 +122,19 @@ class ChatEncoder:
         text_bytes = sum(len(control.sub("", text[start:end]).encode()) for start, end in spans)
         return _Written(text, spans, tuple(openings), typed.first_name, text_bytes)
 
-    def _encode(self, named: Sequence[tuple[str, int]]) -> list[Encoding]:
+    def _encode(self, named: Sequence[tuple[str, int]]) -> list[Pieces]:
         """Encodes texts, each with the copy of the tokenizer that knows its names."""
-        encodings: dict[int, Encoding] = {}
+        encodings: dict[int, Pieces] = {}
         for first_name in dict.fromkeys(first for _, first in named):
             indices = [index for index, (_, first) in enumerate(named) if first == first_name]
             texts = [named[index][0] for index in indices]
-            found = self._backend(first_name).encode_batch(texts, add_special_tokens=False)
-            encodings |= dict(zip(indices, found, strict=True))
+            encodings |= dict(zip(indices, self._encoder(first_name).encode(texts), strict=True))
         return [encodings[index] for index in range(len(named))]
 
-    def _named_from(self, first_name: int) -> Backend:
+    def _named_from(self, first_name: int) -> PieceEncoder:
         names = {token: chr(first_name + index) for index, token in enumerate(self._control)}
-        return renamed_backend(self._hf.backend_tokenizer, names)
+        description, backend = renamed_backend(self._hf.backend_tokenizer, names)
+        return PieceEncoder(description, backend, [*names, *names.values()])
 
     def _renderer(self, tools: Tools) -> Renderer:
         try:
@@ -228,37 +227,18 @@ def _naming(index: int, count: int) -> Iterator[None]:
         raise
 
 
-def _with_mask(chat: _Written, encoding: Encoding, openings: Sequence[Sequence[int]]) -> EncodedChat:
+def _with_mask(chat: _Written, pieces: Pieces, openings: Sequence[Pieces]) -> EncodedChat:
     """Marks the tokens of the spans, once it is sure that an answer begins where its prompt's tokens end."""
-    ids = encoding.ids
-    trained = np.zeros(len(ids), np.bool_)
+    trained = np.zeros(len(pieces.ids), np.bool_)
     for (start, end), opening in zip(chat.spans, openings, strict=True):
-        first = next(
-            (token for at in range(start, end) if (token := encoding.char_to_token(at)) is not None), None
-        )
-        if first is None:
-            continue
-        last = encoding.char_to_token(end - 1)
-        last = first if last is None else last
-        while last + 1 < len(ids) and _characters(encoding, last + 1)[0] < end:
-            last += 1
-        before = ids[max(first - len(opening), 0) : first]
-        if _characters(encoding, first)[0] < start or before != list(opening):
+        stretch = pieces.within(chat.text, start, end)
+        first, after = stretch or (0, 0)
+        before = pieces.ids[max(first - len(opening.ids), 0) : first]
+        if stretch is None or not np.array_equal(before, opening.ids):
             raise DataError(
-                "a token spans the border between the prompt and the answer",
-                value=chat.text[max(start - 20, 0) : start + 20],
-                hint="Take the whitespace off the beginning of the answer.",
+                "a token spans the border between the prompt and the answer, or the answer and what follows",
+                value=chat.text[max(start - 20, 0) : end + 20],
+                hint="Take the whitespace off the ends of the answer.",
             )
-        if _characters(encoding, last)[1] > end:
-            raise DataError(
-                "a token spans the border between the answer and what follows it",
-                value=chat.text[max(end - 20, 0) : end + 20],
-            )
-        trained[first : last + 1] = True
-    return EncodedChat(np.array(ids, dtype=np.int32), trained, chat.text_bytes)
-
-
-def _characters(encoding: Encoding, token: int) -> tuple[int, int]:
-    span: tuple[int, int] | None = encoding.token_to_chars(token)
-    assert span is not None, "there are no special tokens outside the text"
-    return span
+        trained[first:after] = True
+    return EncodedChat(pieces.ids, trained, chat.text_bytes)

@@ -61,7 +61,8 @@ class TurnFinder:
     def _rendered(self, text: str, messages: Messages, tools: Tools, index: int) -> tuple[int, int]:
         """The span of message `index`: what follows the prompt for it, in the chat up to it and in all."""
         prompt = self._renderer.prompt(messages[:index], tools)
-        upto, _ = self._renderer.transcript(messages[: index + 1], tools)
+        is_last = index + 1 == len(messages)
+        upto = text if is_last else self._renderer.transcript(messages[: index + 1], tools)[0]
         where = f"message {index}"
         if not upto.startswith(prompt) or not text.startswith(prompt):
             raise _uncertain(
