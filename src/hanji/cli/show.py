@@ -113,7 +113,7 @@ def _summary(artifact: Artifact) -> RenderableType:
 
 
 def _flat(metrics: Any, prefix: str = "") -> dict[str, str]:
-    """Nested figures under dotted names, without histograms, and without what is told in characters already."""
+    """Nested figures under dotted names, without histograms and sizes in bytes."""
     flat: dict[str, str] = {}
     for name, value in metrics.items():
         if isinstance(value, dict):

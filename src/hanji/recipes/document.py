@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from hanji.contracts.errors import ConfigError
+from hanji.contracts.errors import ConfigError, nearest
 from hanji.recipes.schema import RESERVED
 from hanji.recipes.train import BUDGETS
 
@@ -77,9 +77,18 @@ class Document:
 
     def _steps(self, key: str) -> list[str | int]:
         steps: list[str | int] = [int(part) if part.isdecimal() else part for part in key.split(".")]
-        if steps[0] not in RESERVED and "stages" in self.content:
-            return ["stages", *steps]
-        return steps
+        stages = self.content.get("stages")
+        if steps[0] in RESERVED or not isinstance(stages, dict):
+            return steps
+        if steps[0] not in stages:
+            near = nearest(str(steps[0]), [*stages, *RESERVED])
+            raise ConfigError(
+                f"The recipe has no stage {steps[0]}, nor such a key of its own",
+                where=f"command line: {key}",
+                expected=", ".join([*stages, *RESERVED]),
+                hint=f"did you mean {near}?" if near else None,
+            )
+        return ["stages", *steps]
 
     def _set(self, steps: list[str | int], value: Any, override: str) -> None:
         place: Any = self.content
@@ -87,7 +96,7 @@ class Document:
             if step == 0 and isinstance(place, dict):  # one item may stand without its list
                 continue
             held = place[step] if holds(place, step) else None
-            if held is None and isinstance(place, dict) and not (depth == 1 and steps[0] == "stages"):
+            if held is None and isinstance(place, dict):
                 place[step] = held = {}
             elif isinstance(held, str) and step == "method":
                 place[step] = held = {"name": held}
