@@ -33,6 +33,10 @@ def count(value: float) -> str:
     return f"{value / 1e6:,.1f} M" if value < 1e9 else f"{value / 1e9:,.1f} B"
 
 
+_COUNTED = ("rows", "tokens", "texts")
+"""Figures that are whole numbers, though a Progress is handed floats."""
+
+
 def figure(name: str, value: float) -> str:
     """A named figure of a progress line."""
     match name:
@@ -43,7 +47,7 @@ def figure(name: str, value: float) -> str:
         case "learning_rate":
             return f"learning rate {value:.3g}"
     words = name.replace("_", " ")
-    if float(value).is_integer():
+    if isinstance(value, int) or name in _COUNTED:
         return f"{count(value)} {words}"
     return f"{words} {value:.4g}" if value < 0.1 else f"{words} {value:.3f}"
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hanji.artifacts.artifact import Artifact
 from hanji.artifacts.workspace import Workspace
 from hanji.cli.console import messages, show
 from hanji.cli.progress import progress
-from hanji.recipes.document import Place
 from hanji.recipes.link import link
+from hanji.recipes.load import Where
 from hanji.recipes.runner import Run
 from hanji.recipes.schema import Recipe
 
 
 def make(
     recipe: Recipe,
-    where: Callable[[Place], str],
+    where: Where,
     *,
     runs: Path,
     force: Sequence[str] = (),

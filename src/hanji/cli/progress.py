@@ -23,7 +23,7 @@ class Pace:
     """How fast a phase goes: what remains at the pace since it was first seen."""
 
     first: float
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
 
     def remaining(self, done: float, total: float | None) -> float | None:
         """Seconds to the end; None while it cannot be known."""

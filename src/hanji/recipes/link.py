@@ -146,7 +146,8 @@ def _outside(use: _Use, workspace: Workspace) -> Artifact | str | PrepareStage:
             return PrepareStage.model_validate({"kind": "prepare", "source": use.reference})
     elif path.exists() or _is_hub_id(use.reference):
         return use.reference
-    near = nearest(use.reference, [*use.recipe.stages, *workspace.names()])
+    made = workspace.names()
+    near = nearest(use.reference, [*use.recipe.stages, *made, *(name.partition("/")[2] for name in made)])
     raise ConfigError(
         f"Nothing is called {use.reference}",
         where=use.where,

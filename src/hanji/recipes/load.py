@@ -65,6 +65,7 @@ def check(document: Document, *, hidden: int = 1) -> Recipe:
         return Recipe.model_validate(document.content)
     except ValidationError as error:
         details = error.errors(include_url=False)
+        details.sort(key=lambda detail: detail["type"] != "extra_forbidden")  # a mistyped key is missing too
         raise _explain(document, details[0], len(details) - 1, hidden) from error
 
 
@@ -181,4 +182,4 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
 
 
-__all__ = ["STAGES", "check", "dotted", "dotted_fields", "load_recipe", "one_stage"]
+__all__ = ["STAGES", "Where", "check", "dotted", "dotted_fields", "load_recipe", "one_stage"]
