@@ -1,0 +1,1 @@
+"""How good a model is: scores, and the report that tells of them."""

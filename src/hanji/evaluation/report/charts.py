@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -114,38 +114,27 @@ def histogram(counts: Sequence[int], bar_width: float, *, x_label: Pair, y_label
 
 
 def bars(
-    values: Mapping[Pair, float],
-    *,
-    x_label: Pair,
-    alt: Pair,
-    marks: Mapping[Pair, float] | None = None,
-    mark_label: Pair = ("", ""),
+    values: Mapping[Pair, float], *, x_label: Pair, alt: Pair, baselines: Collection[Pair] = ()
 ) -> Drawing:
-    """Horizontal bars with their numbers; a `mark` is an upright line to compare a bar with."""
+    """Horizontal bars with their numbers; those in `baselines` in another colour."""
     with _figure(0.62 + 0.36 * len(values)) as (figure, axes):
-        names = [label[0] for label in values]
-        widest = max([*values.values(), *(marks or {}).values()])
+        widest = max(values.values())
         gap = 0.015 * widest
-        axes.barh(names, list(values.values()), height=0.58, color=STAND_INS["series-1"])
-        for row, (label, value) in enumerate(values.items()):
+        colours = [STAND_INS["series-2" if label in baselines else "series-1"] for label in values]
+        axes.barh(range(len(values)), list(values.values()), height=0.62, color=colours)
+        for row, value in enumerate(values.values()):
             if value > 0.25 * widest:
                 axes.text(value - gap, row, f"{value:.3g}", va="center", ha="right", color=STAND_INS["paper"])
             else:
                 axes.text(value + gap, row, f"{value:.3g}", va="center", color=STAND_INS["ink"])
-            if (mark := (marks or {}).get(label)) is not None:
-                axes.plot([mark, mark], [row - 0.4, row + 0.4], color=STAND_INS["series-2"], linewidth=2.4)
-                axes.text(mark + gap, row, f"{mark:.3g}", va="center", color=STAND_INS["series-2"])
+        axes.set_yticks(range(len(values)), [label[0] for label in values])
         axes.set_xlabel(x_label[0])
-        axes.set_xlim(0, widest * 1.12)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_formatter(FuncFormatter(_short))
         axes.grid(visible=False)
         axes.invert_yaxis()
         axes.tick_params(axis="y", labelcolor=STAND_INS["ink"])
-        if marks:
-            axes.plot([], [], color=STAND_INS["series-2"], linewidth=2.4, label=mark_label[0])
-            axes.legend(
-                loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, labelcolor=STAND_INS["ink"]
-            )
-        return _drawing(figure, alt, [x_label, mark_label, *values])
+        return _drawing(figure, alt, [x_label, *values])
 
 
 def _short(value: float, _: int | None = None) -> str:

@@ -17,6 +17,18 @@ _OVERLONG: list[tuple[str, Both]] = [
 ]
 
 
+_COUNTS = {
+    "train": Both("training", "학습"),
+    "validation": Both("validation", "검증"),
+    "test": Both("test", "시험"),
+    "skipped": Both("malformed", "형식 오류"),
+    "empty": Both("empty", "빈 행"),
+    "duplicates": Both("duplicates", "중복"),
+    "contaminated": Both("near-copies", "유사 중복"),
+    "left_out": Both("left out by weight", "비중에 따라 제외"),
+}
+
+
 def section(report: ReportData) -> Section | None:
     """Prepared rows, tokenised rows, and the distribution of lengths."""
     blocks: list[Block] = []
@@ -43,8 +55,11 @@ def section(report: ReportData) -> Section | None:
 
 def _prepared(datasets: Sequence[Dataset]) -> Table:
     splits = list(dict.fromkeys(split for dataset in datasets for split in dataset.rows))
-    left_out = list(dict.fromkeys(reason for dataset in datasets for reason in dataset.left_out))
-    heads: list[Words] = [Both("prepared data, rows", "준비한 데이터 (행)"), *splits, *left_out]
+    left_out = list(
+        dict.fromkeys(reason for dataset in datasets for reason, rows in dataset.left_out.items() if rows)
+    )
+    heads: list[Words] = [Both("prepared data, rows", "준비한 데이터 (행)")]
+    heads += [_COUNTS.get(name, name) for name in (*splits, *left_out)]
     rows: list[list[Words]] = [
         [
             dataset.name,

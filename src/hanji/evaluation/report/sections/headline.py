@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hanji.evaluation.report.blocks import Block, Both, Card, Cards, Paragraph, Section
-from hanji.evaluation.report.data import Model, ReportData
+from hanji.evaluation.report.data import Model, ReportData, Training
 from hanji.evaluation.report.figures import amount, decimal, duration, percent
 
 
@@ -20,35 +20,34 @@ def section(report: ReportData) -> Section | None:
         )
         if card is not None
     ]
-    if not cards:
-        return None
     sentence = _sentence(report)
     blocks: list[Block] = [Paragraph(sentence)] if sentence else []
-    return Section("headline", Both("At a glance", "한눈에"), [*blocks, Cards(cards)])
+    blocks += [Cards(cards)] if cards else []
+    return Section("headline", Both("At a glance", "한눈에"), blocks) if blocks else None
 
 
 def _sentence(report: ReportData) -> Both | None:
-    trained = [model for model in report.models if model.training]
-    if not trained:
+    told = [_told(model, model.training) for model in report.models if model.training]
+    if not told:
         return None
-    english, korean = [], []
-    for model in trained:
-        assert model.training is not None
-        size = f"{amount(model.parameters)} " if model.parameters else ""
-        tokens = f"{amount(model.training.tokens)}" if model.training.tokens else ""
-        if model.training.kind == "pretrain":
-            english.append(
-                f"{model.name}, a model of {size}parameters, began with random weights"
-                + (f" and read {tokens} tokens" if tokens else "")
-            )
-            korean.append(
-                f"매개변수 {size.strip()}개의 모델 {model.name}: 무작위 가중치에서 시작"
-                + (f"해 토큰 {tokens}개를 읽음" if tokens else "")
-            )
-        else:
-            english.append(f"{model.name} learned further" + (f" from {tokens} tokens" if tokens else ""))
-            korean.append(f"{model.name}: 이어서" + (f" 토큰 {tokens}개로" if tokens else "") + " 학습함")
-    return Both("; ".join(english) + ".", "; ".join(korean) + ".")
+    return Both("; ".join(part.en for part in told) + ".", "; ".join(part.ko for part in told) + ".")
+
+
+def _told(model: Model, training: Training) -> Both:
+    tokens = amount(training.tokens) if training.tokens else ""
+    if training.kind != "pretrain":
+        return Both(
+            f"{model.name} learned further" + (f" from {tokens} tokens" if tokens else ""),
+            f"{model.name}: 이어서" + (f" 토큰 {tokens}개로" if tokens else "") + " 학습함",
+        )
+    size = amount(model.parameters) if model.parameters else ""
+    return Both(
+        f"{model.name}{f', a model of {size} parameters,' if size else ''} began with random weights"
+        + (f" and read {tokens} tokens" if tokens else ""),
+        (f"매개변수 {size}개의 모델 " if size else "")
+        + f"{model.name}: 무작위 가중치에서 시작"
+        + (f"해 토큰 {tokens}개를 읽음" if tokens else ""),
+    )
 
 
 def _against_bigram(report: ReportData) -> Card | None:
@@ -57,7 +56,7 @@ def _against_bigram(report: ReportData) -> Card | None:
     def bits(model: Model, score: str) -> float | None:
         return model.scores.get(score, {}).get("bits_per_byte")
 
-    label = Both("validation bits per byte", "검증 데이터 바이트당 비트")
+    label = Both("held-out bits per byte", "평가 데이터 바이트당 비트")
     for model in report.models:
         own, bigram = bits(model, "held_out"), bits(model, "bigram")
         if own is not None and bigram is not None:

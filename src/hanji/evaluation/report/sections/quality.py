@@ -40,10 +40,11 @@ def section(report: ReportData) -> Section | None:
             Both(
                 "Held-out rows only; lower is better. Bits per byte do not depend on the tokenizer, so that"
                 " models of different tokenizers compare on the same data. The bigram is an interpolated"
-                " Kneser-Ney model of the same training tokens, scored at the same positions.",
+                " Kneser-Ney model of the training rows of the same data, scored at the same positions.",
                 "학습에 쓰지 않은 데이터로 잰 값이며, 낮을수록 좋습니다. 바이트당 비트는 토크나이저에"
                 " 좌우되지 않으므로 같은 데이터라면 토크나이저가 다른 모델끼리도 비교할 수 있습니다."
-                " 바이그램은 같은 학습 토큰으로 만든 보간 Kneser-Ney 모델이고, 같은 위치에서 평가했습니다.",
+                " 바이그램은 같은 데이터의 학습용 행으로 만든 보간 Kneser-Ney 모델이며, 같은 위치에서"
+                " 평가했습니다.",
             )
         )
     )
@@ -59,26 +60,23 @@ def _cell(model: Model, score: str, figure: str, as_text: Callable[[float], str]
 
 
 def _bars(scored: list[Model]) -> Chart | None:
-    def named(model: Model) -> tuple[str, str]:
-        return (model.name, model.name)
-
-    bits = {
-        named(m): m.scores["held_out"]["bits_per_byte"]
-        for m in scored
-        if _has(m, "held_out", "bits_per_byte")
-    }
-    if not bits:
+    """A bar for each model, and after it one for the bigram of its data."""
+    values: dict[tuple[str, str], float] = {}
+    bigrams = []
+    for model in scored:
+        if _has(model, "held_out", "bits_per_byte"):
+            values[model.name, model.name] = model.scores["held_out"]["bits_per_byte"]
+        if _has(model, "bigram", "bits_per_byte"):
+            bigrams.append((f"bigram beside {model.name}", f"{model.name} 옆의 바이그램"))
+            values[bigrams[-1]] = model.scores["bigram"]["bits_per_byte"]
+    if not values:
         return None
-    marks = {
-        named(m): m.scores["bigram"]["bits_per_byte"] for m in scored if _has(m, "bigram", "bits_per_byte")
-    }
-    said = "; ".join(
-        f"{label[0]} {value:.3f}" + (f", bigram {marks[label]:.3f}" if label in marks else "")
-        for label, value in bits.items()
+    english, korean = (
+        "; ".join(f"{label[n]} {value:.3f}" for label, value in values.items()) for n in (0, 1)
     )
     drawing = charts.bars(
-        bits, marks=marks, mark_label=("bigram", "바이그램"), x_label=("bits per byte", "바이트당 비트"),
-        alt=(f"Bits per byte of each model: {said}", f"모델별 바이트당 비트: {said}"),
+        values, baselines=bigrams, x_label=("bits per byte", "바이트당 비트"),
+        alt=(f"Bits per byte: {english}", f"바이트당 비트: {korean}"),
     )  # fmt: skip
     return Chart(
         "bits-per-byte", Both("Bits per byte, held-out data", "평가 데이터의 바이트당 비트"), drawing

@@ -7,20 +7,17 @@ from hanji.evaluation.report.blocks import Block, Both, Chart, Charts, Paragraph
 from hanji.evaluation.report.data import ReportData, TokenizerFacts
 from hanji.evaluation.report.figures import amount, decimal, percent
 
+_ALL = "all"
 _SCRIPTS = {
-    "Latin": Both("Latin", "라틴 문자"),
     "Hangul": Both("Hangul", "한글"),
     "Han": Both("Han", "한자"),
-    "Hiragana": Both("Hiragana", "히라가나"),
-    "Katakana": Both("Katakana", "가타카나"),
+    "Kana": Both("Kana", "가나"),
+    "Latin": Both("Latin", "라틴 문자"),
     "Cyrillic": Both("Cyrillic", "키릴 문자"),
-    "Greek": Both("Greek", "그리스 문자"),
-    "Arabic": Both("Arabic", "아랍 문자"),
-    "Hebrew": Both("Hebrew", "히브리 문자"),
-    "Thai": Both("Thai", "태국 문자"),
-    "Devanagari": Both("Devanagari", "데바나가리"),
-    "Common": Both("digits and signs", "숫자와 기호"),
-    "Other": Both("other", "기타"),
+    "digits": Both("digits", "숫자"),
+    "punctuation and code": Both("punctuation and code", "기호와 코드"),
+    "other letters": Both("other letters", "기타 문자"),
+    _ALL: Both("everything", "전체"),
 }
 
 
@@ -40,15 +37,22 @@ def section(report: ReportData) -> Section | None:
 
 
 def _script(name: str) -> Both:
-    return _SCRIPTS.get(name.capitalize(), Both(name, name))
+    return _SCRIPTS.get(name, Both(name, name))
 
 
 def _by_share(tokenizer: TokenizerFacts) -> list[str]:
-    return sorted(tokenizer.fertility, key=lambda script: -tokenizer.fertility[script]["characters"])
+    """The most frequent script first; everything together last."""
+    figures = tokenizer.fertility
+    return sorted(figures, key=lambda script: (script == _ALL, -figures[script]["characters"]))
 
 
 def _table(tokenizer: TokenizerFacts) -> Table:
-    total = sum(figures["characters"] for figures in tokenizer.fertility.values())
+    everything = tokenizer.fertility.get(_ALL)
+    total = (
+        everything["characters"]
+        if everything
+        else sum(figures["characters"] for figures in tokenizer.fertility.values())
+    )
     heads: list[Words] = [
         Both(
             f"{tokenizer.name}: {tokenizer.vocabulary_size:,} tokens",
