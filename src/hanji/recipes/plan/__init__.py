@@ -1,0 +1,1 @@
+"""What a training stage will need, told before anything runs: parameters, memory, work, time."""

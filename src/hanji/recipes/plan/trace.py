@@ -1,0 +1,205 @@
+"""One training step traced on tensors without storage: what it allocates, and what it computes.
+
+The model's own code, the packed attention, the chunked head and the optimizer all run, on fake tensors, so
+that the trace follows the implementation and no table of architectures has to be kept.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AutoModelForCausalLM, PretrainedConfig
+
+from hanji.models.attention import PACKED_ATTENTION, Documents, packed_masks
+from hanji.models.head import summed_cross_entropy
+from hanji.recipes.plan.recorder import PARTS, Operation, Recorder
+from hanji.training.optimizers import build_optimizers
+
+_TRACED_LAYERS = (2, 4)
+"""Deeper models of equal layers are traced at these depths; all that is traced is linear in the depth."""
+_HEAD_IS_MORE = ("final_logit_softcapping", "logits_scaling", "logit_scale", "router_aux_loss_coef")
+"""Fields of configs whose models do not end in a plain product with the head's matrix."""
+
+
+class CannotTrace(Exception):
+    """The model does what fake tensors cannot follow, as looking at values: only weights can be counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepShape:
+    """How one training step is cut.
+
+    Attributes:
+        lengths: documents of one micro-batch, in tokens.
+        trained: positions of it with a label.
+        accumulates: whether a step has several micro-batches, so that gradients stay while one is computed.
+        precision: the dtype of autocast, or None.
+    """
+
+    lengths: tuple[int, ...]
+    trained: int
+    accumulates: bool
+    optimizer: str = "adamw"
+    precision: torch.dtype | None = None
+    activation_checkpointing: bool = False
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class StepTrace:
+    """A training step of one model.
+
+    Attributes:
+        parameters, trainable: counts; a tied matrix counts once.
+        micro_batch: what one forward and backward pass computes.
+        update: clipping and the optimizer's step.
+        memory: bytes by part (`PARTS`) at the moment of the peak.
+        tokens: of the micro-batch.
+    """
+
+    parameters: int
+    trainable: int
+    micro_batch: list[Operation]
+    update: list[Operation]
+    memory: dict[str, float]
+    tokens: int
+
+    @property
+    def peak_bytes(self) -> float:
+        """All tensors together."""
+        return sum(size for part, size in self.memory.items() if part != "small")
+
+    @property
+    def flops_per_token(self) -> float:
+        """Of matrix products and attention, forward and backward."""
+        return sum(item.flops * item.count for item in self.micro_batch) / self.tokens
+
+
+def trace_step(config: PretrainedConfig, shape: StepShape) -> StepTrace:
+    """Traces a step of a decoder of this config.
+
+    Raises:
+        CannotTrace: the model looks at values, as some mixtures of experts do.
+    """
+    depth = getattr(config, "num_hidden_layers", None)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    first, second = _TRACED_LAYERS
+    if not isinstance(depth, int) or depth <= second + 2 or len(kinds) > 1:
+        return _trace(config, shape)
+    shallow, deeper = _trace(_of_depth(config, first), shape), _trace(_of_depth(config, second), shape)
+    return _extrapolated(shallow, deeper, (depth - first) / (second - first))
+
+
+def count_parameters(config: PretrainedConfig) -> int:
+    """Parameters of a decoder of this config, exactly: it is built without storage."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in _build(config).parameters())
+
+
+def _build(config: PretrainedConfig) -> Any:
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+
+
+def _of_depth(config: PretrainedConfig, layers: int) -> PretrainedConfig:
+    content = config.to_dict()
+    for name in ("layer_types", "transformers_version", "model_type"):
+        content.pop(name, None)
+    name = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
+    return type(config)(**(content | {name: layers}))
+
+
+def _extrapolated(shallow: StepTrace, deeper: StepTrace, steps: float) -> StepTrace:
+    """`shallow + steps × (deeper − shallow)`, of everything."""
+
+    def line(first: float, second: float) -> float:
+        return first + steps * (second - first)
+
+    def operations(first: list[Operation], second: list[Operation]) -> list[Operation]:
+        weighted = [replace(item, count=item.count * (1 - steps)) for item in first]
+        return weighted + [replace(item, count=item.count * steps) for item in second]
+
+    return StepTrace(
+        round(line(shallow.parameters, deeper.parameters)),
+        round(line(shallow.trainable, deeper.trainable)),
+        operations(shallow.micro_batch, deeper.micro_batch),
+        operations(shallow.update, deeper.update),
+        {part: max(line(shallow.memory[part], deeper.memory[part]), 0.0) for part in PARTS},
+        shallow.tokens,
+    )
+
+
+def _trace(config: PretrainedConfig, shape: StepShape) -> StepTrace:
+    recorder = Recorder(max(shape.lengths))
+    try:
+        with FakeTensorMode(), torch.device(shape.device):
+            model = _build(config)
+            recorder.hold([*model.parameters(), *model.buffers()])
+            if shape.activation_checkpointing:
+                model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.train()
+            with recorder:
+                _update(model, shape, recorder)
+                _forward_and_backward(model, shape, recorder)
+            learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+            memory = recorder.peak_by_part([p.grad for p in learning if p.grad is not None])
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            trainable = sum(parameter.numel() for parameter in learning)
+    except Exception as error:  # fake tensors refuse what looks at values, each operation in its own way
+        raise CannotTrace(f"{config.model_type}: {type(error).__name__}: {str(error)[:200]}") from error
+    update = [item for item in recorder.operations if item.phase == "optimizer"]
+    micro_batch = [item for item in recorder.operations if item.phase != "optimizer"]
+    return StepTrace(parameters, trainable, micro_batch, update, memory, sum(shape.lengths))
+
+
+def _update(model: nn.Module, shape: StepShape, recorder: Recorder) -> None:
+    """Clipping and the optimizer's step; leaves its states, and gradients only where they accumulate."""
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with recorder.phase("optimizer"):
+        for parameter in learning:
+            parameter.grad = torch.empty_like(parameter)
+        torch.nn.utils.clip_grad_norm_(learning, 1.0)
+        for optimizer in build_optimizers(model, shape.optimizer, learning_rate=1e-3, weight_decay=0.1):
+            optimizer.step()
+            recorder.keep(optimizer)
+            if not shape.accumulates:
+                optimizer.zero_grad(set_to_none=True)
+
+
+def _forward_and_backward(model: Any, shape: StepShape, recorder: Recorder) -> None:
+    ids = torch.zeros(sum(shape.lengths), dtype=torch.int64)
+    at = torch.zeros(shape.trained, dtype=torch.int64)
+    autocast = torch.autocast(shape.device, shape.precision) if shape.precision else nullcontext()
+    with recorder.phase("forward"), autocast:
+        if any(getattr(model.config, name, None) for name in _HEAD_IS_MORE):
+            logits = _run(model, model, ids, shape, logits_to_keep=at).logits[0]
+            with recorder.phase("head"):
+                total = nn.functional.cross_entropy(logits.float(), at, reduction="sum")
+            del logits
+        else:
+            hidden = _run(model, model.base_model, ids, shape).last_hidden_state[0]
+            head = model.get_output_embeddings()
+            with recorder.phase("head"):
+                kept = hidden[at]
+                total, _ = summed_cross_entropy(kept, head.weight, getattr(head, "bias", None), at)
+            del hidden, kept
+    with recorder.phase("backward"):
+        _backward(total)
+
+
+def _backward(total: Tensor) -> None:
+    (total / 2).backward()  # type: ignore[no-untyped-call]
+
+
+def _run(model: Any, module: Any, ids: Tensor, shape: StepShape, **options: Any) -> Any:
+    """Packed, as `CausalPolicy` runs what supports it."""
+    model.set_attn_implementation(PACKED_ATTENTION)
+    with packed_masks():
+        return module(
+            input_ids=ids[None], position_ids=torch.zeros_like(ids)[None],
+            documents=Documents(shape.lengths, ids.device), use_cache=False, **options,
+        )  # fmt: skip
