@@ -14,6 +14,7 @@ class SourceCounts:
     """What became of one source's records.
 
     Attributes:
+        row_formats: what its records were.
         read: records found in it.
         skipped: malformed ones.
         empty: those without text.
@@ -25,7 +26,7 @@ class SourceCounts:
         seconds: time taken to read, convert and write it.
     """
 
-    row_format: str = ""
+    row_formats: list[str] = field(default_factory=list)
     weight: float = 1.0
     files: int = 0
     read: int = 0

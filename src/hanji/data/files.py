@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import IO, Any, cast
 
@@ -41,33 +41,44 @@ class DataFile:
         return cast("IO[bytes]", self.filesystem.open(self.path, "rb"))
 
 
-def find_files(path: str, suffixes: Collection[str]) -> list[DataFile]:
-    """The files that `path` means, in a stable order.
+@dataclass(frozen=True, slots=True)
+class FoundFiles:
+    """The files of a source in a stable order, and those passed over because of their ending."""
+
+    files: list[DataFile]
+    passed_over: list[str]
+
+
+def find_files(path: str, suffixes: Collection[str], *, any_ending: bool = False) -> FoundFiles:
+    """The files that `path` means.
 
     A directory gives the files in it, at any depth, whose ending is among `suffixes`; a glob, all that it
-    matches; an archive, its members like a directory. Hidden files are left out of both.
+    matches; an archive, its members like a directory. Hidden files are left out of both. With `any_ending`,
+    where none has an ending among `suffixes`, all files are taken.
 
     Raises:
         DataError: there is no such file, or none with a known ending.
     """
     filesystem, inner = fsspec.core.url_to_fs(path)
+    whole = filesystem.isdir(inner)
     if filesystem.isfile(inner):
-        found, chosen = [inner], False
-    elif filesystem.isdir(inner):
-        found, chosen = sorted(filesystem.find(inner)), True
+        names = [inner]
     else:
-        found, chosen = sorted(name for name in filesystem.glob(inner) if filesystem.isfile(name)), False
-    visible = [name for name in found if not _hidden(name, inner)] if len(found) > 1 or chosen else found
-    files: list[DataFile] = []
-    for name in visible:
+        found = filesystem.find(inner) if whole else filter(filesystem.isfile, filesystem.glob(inner))
+        names = sorted(name for name in found if not _hidden(name, inner if whole else ""))
+    named: list[DataFile] = []
+    listed: list[DataFile] = []
+    for name in names:
         if name.lower().endswith(".zip"):
-            files.extend(_members(filesystem, name, suffixes))
+            listed += _members(filesystem, name)
         else:
-            files.append(_data_file(filesystem, name))
-    known = [file for file in files if file.suffix in suffixes] if chosen else files
-    if not known:
-        raise _nothing_found(path, [file.address for file in files], suffixes)
-    return known
+            (listed if whole else named).append(_data_file(filesystem, name))
+    known = [file for file in listed if file.suffix in suffixes]
+    if any_ending and not known:
+        known = listed
+    if not named and not known:
+        raise _nothing_found(path, [file.address for file in listed], suffixes)
+    return FoundFiles(named + known, [file.address for file in listed if file not in known])
 
 
 def exists(path: str) -> bool:
@@ -110,18 +121,16 @@ def _data_file(filesystem: Any, name: str) -> DataFile:
     return DataFile(name, suffixes[-1] if suffixes else "", compression, size, filesystem, name)
 
 
-def _members(filesystem: Any, name: str, suffixes: Collection[str]) -> list[DataFile]:
+def _members(filesystem: Any, name: str) -> list[DataFile]:
     archive = ZipFileSystem(fo=filesystem.open(name, "rb"))
     members = [_data_file(archive, member) for member in sorted(archive.find(""))]
     return [
-        DataFile(f"{name}/{file.path}", file.suffix, file.compression, file.size, archive, file.path)
-        for file in members
-        if file.suffix in suffixes and not _hidden(file.path, "")
+        replace(file, address=f"{name}/{file.path}") for file in members if not _hidden(f"/{file.path}", "/")
     ]
 
 
 def _hidden(name: str, below: str) -> bool:
-    inner = name[len(below) :] if name.startswith(below) else PurePosixPath(name).name
+    inner = name.removeprefix(below) if below else PurePosixPath(name).name
     return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(inner).parts)
 
 

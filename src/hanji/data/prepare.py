@@ -107,22 +107,25 @@ class _Preparation:
         """Reads a source to its end, or to its first `limit` records."""
         reader = SourceReader(source)
         maker = RowMaker(source.rows, source.columns, source.text_column)
-        counts = self.counts.sources[source.label] = SourceCounts(
-            weight=source.weight, files=len(reader.files)
-        )
+        label = source.label
+        counts = self.counts.sources[label] = SourceCounts(weight=source.weight, files=len(reader.files))
+        for told_once in reader.notes:
+            self._progress.note(f"{label}: {told_once}")
         started = told = monotonic()
         for item in islice(reader.records(), limit):
             counts.read += 1
-            self._take(item, maker, source, counts)
+            self._take(item, maker, source, label, counts)
             if monotonic() - told > _PROGRESS_SECONDS:
                 told = monotonic()
                 done, total = reader.progress()
-                self._progress.advance(f"read {source.label}", done, total, rows=counts.read)
-        counts.row_format = maker.row_format or ""
+                self._progress.advance(f"read {label}", done, total, rows=counts.read)
+            if source.max_characters is not None and counts.characters >= source.max_characters:
+                break
+        counts.row_formats = maker.row_formats
         counts.seconds = monotonic() - started
-        self._progress.advance(f"read {source.label}", *reader.progress(finished=True), rows=counts.read)
+        self._progress.advance(f"read {label}", *reader.progress(finished=True), rows=counts.read)
         if counts.skipped:
-            self._progress.note(f"{source.label}: {counts.skipped} malformed rows are in skipped.jsonl.")
+            self._progress.note(f"{label}: {counts.skipped} malformed rows are in skipped.jsonl.")
 
     def close(self) -> None:
         """Ends every file."""
@@ -130,12 +133,14 @@ class _Preparation:
             writer.close()
         self._skipped.close()
 
-    def _take(self, item: Record | Malformed, maker: RowMaker, source: Source, counts: SourceCounts) -> None:
+    def _take(
+        self, item: Record | Malformed, maker: RowMaker, source: Source, label: str, counts: SourceCounts
+    ) -> None:
         try:
             if isinstance(item, Malformed):
                 raise item.problem
-            row = maker.row(item.value).cleaned(self._clean)
-            self._check_kind(row, source)
+            row = maker.row(item.value, item.file).cleaned(self._clean)
+            self._check_kind(row, label)
             if row.empty:
                 counts.empty += 1
                 return
@@ -154,7 +159,7 @@ class _Preparation:
         counts.repeated += max(times - 1, 0)
         for copy in range(times):
             suffix = f"#{copy + 1}" if copy else ""
-            self._write(row, name, source.label, f"{source.label}:{identity:016x}{suffix}")
+            self._write(row, name, label, f"{label}:{identity:016x}{suffix}")
 
     def _write(self, row: Row, split: str, source: str, row_id: str) -> None:
         if split not in self._writers:
@@ -163,13 +168,13 @@ class _Preparation:
         self._writers[split].write({**row.columns(), "source": source, "id": row_id}, size)
         self.counts.wrote(source, split, characters, size)
 
-    def _check_kind(self, row: Row, source: Source) -> None:
+    def _check_kind(self, row: Row, label: str) -> None:
         if self.kind is None:
             self.kind = row.kind
         elif self.kind != row.kind:
             raise DataError(
                 "texts and chats cannot be prepared together",
-                where=source.label,
+                where=label,
                 value=row.kind,
                 expected=f"{self.kind} rows, like those of the sources before it",
                 hint="prepare them in two stages",

@@ -107,7 +107,12 @@ class Row:
         Raises:
             RowProblem: the text holds halves of surrogate pairs, which no file can hold.
         """
-        content = self.text if self.text is not None else _json([self.messages, self.tools])
+        try:
+            content = self.text if self.text is not None else _json([self.messages, self.tools])
+        except TypeError as error:
+            raise RowProblem(
+                f"not plain values: {error}", field="tools", expected="what JSON can hold"
+            ) from None
         try:
             return content.encode()
         except UnicodeEncodeError as error:
@@ -146,7 +151,7 @@ def size_of(text: str | None, messages: Sequence[Message]) -> tuple[int, int]:
 
 
 class RowMaker:
-    """Turns the records of one source into rows; under `auto`, the first known record says the format.
+    """Turns the records of one source into rows; under `auto`, the first record of a file tells its format.
 
     Args:
         columns: our field to their column.
@@ -163,27 +168,29 @@ class RowMaker:
             if field not in OUR_FIELDS:
                 raise _unknown("columns", field, OUR_FIELDS)
         self._columns = dict(columns) | ({"text": text_column} if text_column is not None else {})
-        self.row_format: str | None = None if row_format == "auto" else row_format
+        self._given = None if row_format == "auto" else row_format
+        self._recognised: dict[str, str] = {}
 
     @property
-    def kind(self) -> str | None:
-        """`text` or `chat`; None until the first record was recognised."""
-        return ROW_FORMATS[self.row_format].kind if self.row_format else None
+    def row_formats(self) -> list[str]:
+        """Those given or recognised so far."""
+        return [self._given] if self._given else sorted(set(self._recognised.values()))
 
-    def row(self, value: str | dict[str, Any]) -> Row:
-        """The row of a record.
+    def row(self, value: str | dict[str, Any], file: str) -> Row:
+        """The row of a record of `file`.
 
         Raises:
             RowProblem: it is not in the source's format, or in none that is known.
         """
         fields = self._renamed({"text": value} if isinstance(value, str) else value)
-        if self.row_format is None:
-            self.row_format = _recognised(fields, self._columns)
-        wanted = ROW_FORMATS[self.row_format]
+        name = self._given or self._recognised.get(file)
+        if name is None:
+            name = self._recognised[file] = _recognised(fields, self._columns)
+        wanted = ROW_FORMATS[name]
         missing = [field for field in wanted.fields if fields.get(field) is None]
         if missing:
             raise RowProblem(
-                f"no {' and no '.join(missing)} in a row of format {self.row_format}",
+                f"no {' and no '.join(missing)} in a row of format {name}",
                 field=missing[0],
                 value=value,
                 expected=", ".join(wanted.fields),

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import IO, Literal
 
-from hanji.contracts.errors import ConfigError, nearest
+import pyarrow as pa
+
+from hanji.contracts.errors import ConfigError, DataError, nearest
 from hanji.data.files import DataFile, decompressed, exists, find_files
 from hanji.data.formats import FILE_FORMATS, FORMAT_OF_SUFFIX, WHOLE_FORMATS, FileFormat, Opened
 from hanji.data.formats.datasets_library import is_saved_dataset
 from hanji.data.records import Malformed, Record
 
 Documents = Literal["auto", "file", "passage", "paragraph", "line"]
+_TEXT_FORMATS = ("text", "markdown")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -36,7 +41,8 @@ class Source:
             text files are one row, longer text is cut into passages.
         encoding: of text files.
         split, subset: of a saved or hub data set.
-        max_characters: read no further than this; None reads all.
+        max_characters: stop once so many characters were kept; None reads all (of `python-docs` and
+            `python-questions`, their own bounds).
     """
 
     path: str
@@ -55,7 +61,8 @@ class Source:
     @property
     def label(self) -> str:
         """The name in statistics and row ids."""
-        return self.name or PurePosixPath(self.path.rstrip("/")).name or self.path
+        parts = PurePosixPath(self.path.rstrip("/")).parts
+        return self.name or "/".join(parts[-2 if "*" in self.path else -1 :]) or self.path
 
 
 class SourceReader:
@@ -69,10 +76,16 @@ class SourceReader:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.format = _format_of(source)
+        _check_options(source, self.format)
         self.files: list[DataFile] = []
+        self.notes: list[str] = []
         if self.format not in WHOLE_FORMATS:
-            suffixes = FORMAT_OF_SUFFIX if self.format == "auto" else FILE_FORMATS[self.format].suffixes
-            self.files = find_files(source.path, suffixes)
+            any_file = self.format == "auto"
+            suffixes = FORMAT_OF_SUFFIX if any_file else FILE_FORMATS[self.format].suffixes
+            found = find_files(source.path, suffixes, any_ending=not any_file)
+            self.files = found.files
+            if found.passed_over:
+                self.notes.append(_passed_over(found.passed_over))
         self._total_bytes = sum(file.size for file in self.files)
         self._finished_bytes = 0
         self._current: IO[bytes] | None = None
@@ -89,12 +102,20 @@ class SourceReader:
         if self.format in WHOLE_FORMATS:
             yield from WHOLE_FORMATS[self.format](self.source)
             return
-        for file in self.files:
-            file_format = self._format_of_file(file)
+        formats = [self._format_of_file(file) for file in self.files]  # all, before the first is read
+        for file, file_format in zip(self.files, formats, strict=True):
             with file.open_raw() as raw:
                 self._current = raw
-                stream = decompressed(raw, file.compression)
-                yield from file_format.read(Opened(stream, file.address), self.source)
+                try:
+                    stream = decompressed(raw, file.compression)
+                    yield from file_format.read(Opened(stream, file.address), self.source)
+                except (EOFError, OSError, UnicodeError, zlib.error, pa.ArrowException) as error:
+                    raise DataError(
+                        "this file cannot be read to its end",
+                        where=file.address,
+                        value=f"{type(error).__name__}: {error}",
+                        expected=f"a whole file, in {self.source.encoding} if it is text",
+                    ) from error
                 self._current = None
             self._finished_bytes += file.size
 
@@ -107,7 +128,36 @@ class SourceReader:
                 expected="one of " + " ".join(sorted(FORMAT_OF_SUFFIX)),
                 hint="set the source's `format`",
             )
+        if self.source.documents != "auto" and name not in _TEXT_FORMATS:
+            raise ConfigError(
+                "`documents` says how text is cut, and this is not a text file",
+                where=f"{self.source.label}: documents",
+                value=file.address,
+                expected="text or Markdown files, or no `documents`",
+            )
         return FILE_FORMATS[name]
+
+
+def _check_options(source: Source, format_name: str) -> None:
+    served = {"split": ("dataset", "hub"), "subset": ("hub",)}
+    for option, formats in served.items():
+        value = getattr(source, option)
+        if value is not None and format_name not in formats:
+            raise ConfigError(
+                f"`{option}` has no meaning for this source",
+                where=f"{source.label}: {option}",
+                value=value,
+                expected=f"a source of format {' or '.join(formats)}",
+            )
+    try:
+        codecs.lookup(source.encoding)
+    except LookupError:
+        raise ConfigError(
+            "no such encoding",
+            where=f"{source.label}: encoding",
+            value=source.encoding,
+            expected="utf-8, utf-16, cp949, latin-1, ...",
+        ) from None
 
 
 def _format_of(source: Source) -> str:
@@ -133,3 +183,8 @@ def _format_of(source: Source) -> str:
     if _HUB_ID.fullmatch(source.path) and suffix not in FORMAT_OF_SUFFIX and not exists(source.path):
         return "hub"
     return "auto"
+
+
+def _passed_over(files: list[str]) -> str:
+    shown = ", ".join(files[:3]) + (", …" if len(files) > 3 else "")
+    return f"{len(files)} files were passed over, as their endings tell no format that is read here: {shown}"

@@ -43,4 +43,6 @@ class Splitter:
 def copies(key: str, weight: float, seed: int) -> int:
     """How often a training row is used: the weight rounded up for a fixed part of the rows, else down."""
     whole = int(weight)
+    if whole == weight:
+        return whole
     return whole + (fraction(key, f"copies {seed}") < weight - whole)

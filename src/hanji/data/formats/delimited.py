@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 from hanji.contracts.errors import DataError
+from hanji.data.formats.decoding import decoded
 from hanji.data.records import Malformed, Record, RowProblem
 
 _MAX_FIELD_CHARACTERS = 1 << 30
@@ -16,7 +16,27 @@ _MAX_FIELD_CHARACTERS = 1 << 30
 def read_csv(stream: IO[bytes], file: str, encoding: str) -> Iterator[Record | Malformed]:
     """Comma-separated records; a quoted field may hold commas and newlines."""
     csv.field_size_limit(_MAX_FIELD_CHARACTERS)
-    reader = csv.reader(_opened(stream, encoding), strict=True)
+    with decoded(stream, encoding, newline="") as lines:
+        yield from _csv_records(csv.reader(lines, strict=True), file)
+
+
+def read_tsv(stream: IO[bytes], file: str, encoding: str) -> Iterator[Record | Malformed]:
+    """Tab-separated records, one a line.
+
+    Quotation marks are text like any other, except around a whole field whose inner ones are doubled: so
+    spreadsheets write TSV.
+    """
+    header: list[str] | None = None
+    with decoded(stream, encoding, newline="") as lines:
+        for line, text in enumerate(lines, start=1):
+            fields = [_unquoted(field) for field in text.rstrip("\r\n").split("\t")]
+            if header is None:
+                header = _header(fields, file)
+            elif text.strip("\r\n"):
+                yield _record(header, fields, file, line)
+
+
+def _csv_records(reader: Any, file: str) -> Iterator[Record | Malformed]:
     header: list[str] | None = None
     line = 1
     while True:
@@ -34,26 +54,6 @@ def read_csv(stream: IO[bytes], file: str, encoding: str) -> Iterator[Record | M
         elif fields:
             yield _record(header, fields, file, line)
         line = reader.line_num + 1
-
-
-def read_tsv(stream: IO[bytes], file: str, encoding: str) -> Iterator[Record | Malformed]:
-    """Tab-separated records, one a line.
-
-    Quotation marks are text like any other, except around a whole field whose inner ones are doubled: so
-    spreadsheets write TSV.
-    """
-    header: list[str] | None = None
-    for line, text in enumerate(_opened(stream, encoding), start=1):
-        fields = [_unquoted(field) for field in text.rstrip("\r\n").split("\t")]
-        if header is None:
-            header = _header(fields, file)
-        elif text.strip("\r\n"):
-            yield _record(header, fields, file, line)
-
-
-def _opened(stream: IO[bytes], encoding: str) -> io.TextIOWrapper:
-    wanted = "utf-8-sig" if encoding == "utf-8" else encoding
-    return io.TextIOWrapper(stream, encoding=wanted, errors="surrogateescape", newline="")
 
 
 def _header(fields: list[str], file: str) -> list[str]:

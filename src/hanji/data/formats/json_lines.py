@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from hanji.contracts.errors import DataError
+from hanji.data.formats.decoding import decoded
 from hanji.data.records import Malformed, Record, RowProblem
 
 _CHUNK_CHARACTERS = 1 << 18
@@ -18,15 +19,17 @@ _TURNS = {"messages", "conversations", "conversation"}
 
 def read_json_lines(stream: IO[bytes], file: str, encoding: str) -> Iterator[Record | Malformed]:
     """One record a line; blank lines are passed over."""
-    for number, text in enumerate(_lines(stream, encoding), start=1):
-        if not text.strip():
-            continue
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError as error:
-            yield Malformed(text, file, number, _not_json(error, text))
-            continue
-        yield _record(value, file, number)
+    # JSON strings may hold U+2028 and its like, but never a bare newline
+    with decoded(stream, encoding, newline="\n") as lines:
+        for number, text in enumerate(lines, start=1):
+            if not text.strip():
+                continue
+            try:
+                value = json.loads(text)
+            except json.JSONDecodeError as error:
+                yield Malformed(text, file, number, _not_json(error, text))
+                continue
+            yield _record(value, file, number)
 
 
 def read_json(stream: IO[bytes], file: str, encoding: str) -> Iterator[Record | Malformed]:
@@ -37,7 +40,11 @@ def read_json(stream: IO[bytes], file: str, encoding: str) -> Iterator[Record | 
     Raises:
         DataError: the file is not JSON, or holds no list of records.
     """
-    text = _Buffered(io.TextIOWrapper(stream, encoding=encoding, errors="surrogateescape"), file)
+    with decoded(stream, encoding) as opened:
+        yield from _values(_Buffered(opened, file), file)
+
+
+def _values(text: _Buffered, file: str) -> Iterator[Record | Malformed]:
     if text.peek() == "[":
         yield from _array(text, file)
         return
@@ -91,7 +98,7 @@ class _Buffered:
         while True:
             while self._at < len(self._text):
                 character = self._text[self._at]
-                if character not in " \t\r\n\ufeff":
+                if character not in " \t\r\n":
                     return character
                 self.take()
             if not self._fill():
@@ -130,12 +137,6 @@ class _Buffered:
         more = self._stream.read(max(_CHUNK_CHARACTERS, len(self._text) - self._at))
         self._text, self._at = self._text[self._at :] + more, 0
         return bool(more)
-
-
-def _lines(stream: IO[bytes], encoding: str) -> Iterator[str]:
-    wanted = "utf-8-sig" if encoding == "utf-8" else encoding
-    # JSON strings may hold U+2028 and its like, but never a bare newline
-    return io.TextIOWrapper(stream, encoding=wanted, errors="surrogateescape", newline="\n")
 
 
 def _record(value: Any, file: str, line: int) -> Record | Malformed:

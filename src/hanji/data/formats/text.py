@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import IO
 
+from hanji.data.formats.decoding import decoded
 from hanji.data.records import Malformed, Record, RowProblem
+
+_NOT_DECODED = re.compile("[\ud800-\udfff]")
 
 SHORT_FILE_CHARACTERS = 65_536
 """A text file up to this length is one document under `auto`; a longer one is cut into passages."""
@@ -17,16 +21,14 @@ PASSAGE_CHARACTERS = 4_000
 
 def read_text(stream: IO[bytes], file: str, encoding: str, documents: str) -> Iterator[Record | Malformed]:
     """The documents of a text file; bytes that are not `encoding` make their document malformed."""
-    lines = io.TextIOWrapper(stream, encoding=_without_mark(encoding), errors="surrogateescape")
-    if documents == "auto":
-        head = _head(lines)
-        documents = "file" if sum(map(len, head)) < SHORT_FILE_CHARACTERS else "passage"
-        numbered = enumerate(chain(head, lines), start=1)
-    else:
-        numbered = enumerate(lines, start=1)
-    for line, text in _CUTS[documents](numbered):
-        if text:
-            yield _record(text, file, line, encoding)
+    with decoded(stream, encoding) as lines:
+        head: list[str] = []
+        if documents == "auto":
+            head = _head(lines)
+            documents = "file" if sum(map(len, head)) < SHORT_FILE_CHARACTERS else "passage"
+        for line, text in _CUTS[documents](enumerate(chain(head, lines), start=1)):
+            if text:
+                yield _record(text, file, line, encoding)
 
 
 def read_markdown(
@@ -37,9 +39,10 @@ def read_markdown(
 
 
 def _record(text: str, file: str, line: int, encoding: str) -> Record | Malformed:
-    if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in set(text)):
+    found = None if text.isascii() else _NOT_DECODED.search(text)
+    if found is None:
         return Record(text, file, line)
-    bad = next(index for index, character in enumerate(text) if "\ud800" <= character <= "\udfff")
+    bad = found.start()
     shown = text[max(bad - 20, 0) : bad + 20].encode(errors="surrogateescape")
     line += text.count("\n", 0, bad)
     problem = RowProblem(f"bytes that are not {encoding}", value=shown, expected=f"text in {encoding}")
@@ -105,7 +108,3 @@ _CUTS: dict[str, Callable[[Numbered], Numbered]] = {
     "paragraph": _paragraphs,
     "passage": _passages,
 }
-
-
-def _without_mark(encoding: str) -> str:
-    return "utf-8-sig" if encoding.lower().replace("_", "-") in {"utf-8", "utf8"} else encoding

@@ -6,10 +6,11 @@ import ast
 import importlib
 import importlib.metadata
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from hanji.data.python_docs.modules import (
+    ModuleFile,
     builtin_modules,
     installed_packages,
     standard_library,
@@ -29,10 +30,12 @@ class Package:
     description: str
 
 
-def builtins_and_standard_library() -> Iterator[Module]:
+@cache
+def standard_modules() -> tuple[Module, ...]:
     """Modules written in C, then those in Python; a name that both document comes once, from Python."""
-    written = list(_named_by_package(module for file in standard_library() if (module := read_module(file))))
+    written = _named_by_package(standard_library())
     known = {symbol.full_name for module in written for symbol in module.members}
+    found = []
     for name in builtin_modules():
         try:
             loaded = importlib.import_module(name)  # part of the interpreter: runs none of its Python code
@@ -40,14 +43,14 @@ def builtins_and_standard_library() -> Iterator[Module]:
             continue  # not on this platform
         module = read_builtin(loaded)
         module.members = [symbol for symbol in module.members if symbol.full_name not in known]
-        yield module
-    yield from written
+        found.append(module)
+    return (*found, *written)
 
 
-def packages() -> Iterator[Module]:
+@cache
+def package_modules() -> tuple[Module, ...]:
     """The modules of installed packages."""
-    for files in installed_packages():
-        yield from _named_by_package([module for file in files if (module := read_module(file))])
+    return tuple(module for files in installed_packages() for module in _named_by_package(files))
 
 
 def descriptions() -> list[Package]:
@@ -75,9 +78,9 @@ def topics() -> dict[str, str]:
     return {}
 
 
-def _named_by_package(modules: Iterator[Module] | list[Module]) -> list[Module]:
+def _named_by_package(files: list[ModuleFile]) -> list[Module]:
     # json.encoder.JSONEncoder is json.JSONEncoder to everyone
-    listed = list(modules)
+    listed = [module for file in files if (module := read_module(file)) is not None]
     homes = {
         source: module.symbol.module
         for module in sorted(listed, key=lambda module: -module.symbol.module.count("."))

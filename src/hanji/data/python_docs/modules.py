@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-MAX_PACKAGE_SOURCE_BYTES = 400_000
+MAX_PACKAGE_SOURCE_BYTES = 300_000
 """Source read of one installed package, so that a few giants are not most of the text."""
 
 MAX_FILE_BYTES = 1_000_000
@@ -17,7 +18,9 @@ _SKIPPED_PARTS = frozenset(
     {"test", "tests", "testing", "_testing", "idlelib", "lib2to3", "pydoc_data", "turtledemo", "ensurepip"}
     | {"site-packages", "dist-packages", "__pycache__", "_vendor", "vendor", "externals", "__phello__"}
 )
-_SKIPPED_PACKAGES = frozenset({"pip", "setuptools", "pkg_resources", "wheel", "mypyc", "torchgen", "hanji"})
+_SKIPPED_PACKAGES = frozenset(
+    {"pip", "setuptools", "pkg_resources", "wheel", "mypyc", "torchgen", "multiprocess", "hanji"}
+)
 
 PUBLIC_NAMES = {
     "_pydecimal": "decimal",
@@ -101,14 +104,20 @@ _C_MODULES = {
 def _modules(root: Path, parent: Path | None = None) -> list[ModuleFile]:
     base = parent or root
     found = []
-    for path in root.rglob("*.py"):
+    for path in _source_files(root):
         parts = path.relative_to(base).with_suffix("").parts
-        if _SKIPPED_PARTS.isdisjoint(parts) and all(part.isidentifier() for part in parts):
-            if parts[-1] == "__init__":
-                parts = parts[:-1]
-            if parts and parts[-1] != "__main__" and not parts[-1].startswith("test_"):
-                found.append(ModuleFile(".".join(parts), path))
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        if parts and parts[-1] != "__main__" and not parts[-1].startswith(("test_", "conftest")):
+            found.append(ModuleFile(".".join(parts), path))
     return sorted(found, key=lambda file: file.module)
+
+
+def _source_files(root: Path) -> Iterator[Path]:
+    for directory, inner, files in os.walk(root):
+        inner[:] = [name for name in inner if name not in _SKIPPED_PARTS and name.isidentifier()]
+        for name in files:
+            if name.endswith(".py") and name[:-3].isidentifier():
+                yield Path(directory, name)
 
 
 def _bounded(files: list[ModuleFile]) -> list[ModuleFile]:

@@ -7,9 +7,9 @@ from itertools import chain
 
 from hanji.data.hashing import digest
 from hanji.data.python_docs.collection import (
-    builtins_and_standard_library,
     descriptions,
-    packages,
+    package_modules,
+    standard_modules,
     topics,
 )
 from hanji.data.python_docs.prose import paragraphs, without_markup, without_signature
@@ -49,7 +49,7 @@ def _pages() -> Iterator[tuple[str, str, list[str]]]:
     for package in descriptions():
         text = package.description[:MAX_DESCRIPTION_CHARACTERS]
         yield f"package {package.name}", f"{package.name}: {package.summary}", text.split("\n\n")
-    for module in chain(builtins_and_standard_library(), packages()):
+    for module in chain(standard_modules(), package_modules()):
         yield from _module_pages(module)
 
 

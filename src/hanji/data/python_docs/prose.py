@@ -6,6 +6,7 @@ import re
 
 _ROLE = re.compile(r":(?:py:)?[a-z]+(?::[a-z]+)?:`~?([^`<]*?)(?:\s*<[^`>]*>)?`")
 _LINK = re.compile(r"`([^`<]+?)\s*<[^`>]+>`_+|\[([^\]]+)\]\(([^)]+)\)")
+_EMPHASIS = re.compile(r"(?<![\w*])\*{1,2}(\w[^*\n]*?\w|\w)\*{1,2}(?![\w*])")
 _DOUBLE = re.compile(r"``([^`]+)``")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\"'(\[])")
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|resp|approx|incl|Inc|No|Fig|Eq|al)\.|\b[A-Z]\.)$")
@@ -60,7 +61,7 @@ def sentence(paragraph: str) -> str | None:
         if not _ABBREVIATION.search(first):
             break
         first = f"{first} {piece}"
-    first = first.replace("`", "`").strip(" *")
+    first = _EMPHASIS.sub(r"\1", first.replace("`.", "`")).strip(" *")
     if not MIN_SUMMARY_CHARACTERS <= len(first) <= MAX_SUMMARY_CHARACTERS or _UNFIT.search(first):
         return None
     if first[-1] in ":;,-(" or not (first[0].isalpha() or first[0] == "`") or len(first.split()) < 3:

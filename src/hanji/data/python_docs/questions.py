@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
 from hanji.data.hashing import digest
-from hanji.data.python_docs.collection import builtins_and_standard_library, descriptions, packages
+from hanji.data.python_docs.collection import descriptions, package_modules, standard_modules
 from hanji.data.python_docs.prose import parameter_meanings, sentence, summary
 from hanji.data.python_docs.symbols import Module, Symbol
 from hanji.data.records import Record
@@ -75,11 +75,11 @@ def _chats() -> Iterator[tuple[str, list[Turn]]]:
         if answer:
             for question in _PHRASINGS["package"]:
                 yield f"package {package.name}", [(question.format(name=package.name), answer)]
-    for modules in (builtins_and_standard_library(), packages()):
-        yield from _about(list(modules))
+    for modules in (standard_modules(), package_modules()):
+        yield from _about(modules)
 
 
-def _about(modules: list[Module]) -> Iterator[tuple[str, list[Turn]]]:
+def _about(modules: Sequence[Module]) -> Iterator[tuple[str, list[Turn]]]:
     everything = [(module.symbol.module, symbol) for module in modules for symbol in _public(module)]
     answers = [summary(symbol.docstring) for _, symbol in everything]
     # one sentence under many names was written by a program, and answers nothing
