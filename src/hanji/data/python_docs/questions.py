@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -75,11 +75,7 @@ def _chats() -> Iterator[tuple[str, list[Turn]]]:
         if answer:
             for question in _PHRASINGS["package"]:
                 yield f"package {package.name}", [(question.format(name=package.name), answer)]
-    for modules in (standard_modules(), package_modules()):
-        yield from _about(modules)
-
-
-def _about(modules: Sequence[Module]) -> Iterator[tuple[str, list[Turn]]]:
+    modules = (*standard_modules(), *package_modules())
     everything = [(module.symbol.module, symbol) for module in modules for symbol in _public(module)]
     answers = [summary(symbol.docstring) for _, symbol in everything]
     # one sentence under many names was written by a program, and answers nothing
@@ -119,7 +115,7 @@ def _questions(symbol: Symbol, answer: str | None, *, unique: bool) -> Iterator[
             yield [(f"Which arguments does `{name}` take?", taken)]
             if turns:
                 yield [turns[0], ("Which arguments does it take?", taken)]
-    if symbol.kind == "class" and symbol.bases and answer:
+    if symbol.kind == "class" and symbol.bases:
         base = f"`{name}` is a subclass of {_listed([f'`{base}`' for base in symbol.bases])}."
         yield [(f"Which class does `{name}` inherit from?", base)]
     if symbol.kind in ("function", "class") and symbol.module != "builtins" and unique:
