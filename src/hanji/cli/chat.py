@@ -17,7 +17,7 @@ from hanji.contracts.errors import HanjiError, ModelError
 if TYPE_CHECKING:
     from hanji.tokenizers.tokenizer import Tokenizer
 
-COMMANDS = "/reset begins anew, /quit ends (so does Ctrl-D); Ctrl-C stops an answer"
+COMMANDS = "/reset begins anew · /quit ends · Ctrl-C stops an answer"
 
 
 def chat(
