@@ -180,7 +180,10 @@ def _attend_in_groups(
     layout = documents.layout
     sizes = [count * length for count, length in layout.groups]
     grouped = query.shape[1] != key.shape[1]
-    placed = (_Place.apply(states[0].transpose(0, 1), layout) for states in (query, key, value))
+    placed = (
+        _Place.apply(states[0].transpose(0, 1), layout)  # type: ignore[no-untyped-call]
+        for states in (query, key, value)
+    )
     outputs = []
     for (count, length), *parts in zip(
         layout.groups, *(torch.split(states, sizes) for states in placed), strict=True

@@ -15,23 +15,25 @@ from hanji.recipes.schema import FinetuneStage
 from hanji.recipes.stages.tokens import digest_of, location
 from hanji.recipes.stages.training import check_vocabulary, load_corpus, train
 from hanji.tokenizers.tokenizer import Tokenizer
+from hanji.training.parallel import Parallel
 
 
 def make(
     stage: FinetuneStage, inputs: Mapping[str, Artifact | str], work: Path, context: StageContext
 ) -> dict[str, Any]:
     """Loads the model, applies the method and trains; see `training.train`."""
+    parallel = Parallel.from_environment(context.device)
     source = inputs[stage.tokenizer or stage.model]
     tokenizer = Tokenizer.load(location(source))
     objective = OBJECTIVES.load(stage.objective)()
     corpus = load_corpus(
         stage.data, inputs, tokenizer=tokenizer, tokenizer_digest=digest_of(source),
-        objective=objective, settings=stage.train, context=context,
+        objective=objective, settings=stage.train, parallel=parallel, context=context,
     )  # fmt: skip
     model = load_model(location(inputs[stage.model]))
     check_vocabulary(model, tokenizer)
     method = METHODS.load(stage.method.name)(**stage.method.model_dump(exclude={"name"}))
     return train(
         model, tokenizer, corpus, objective=objective, method=method,
-        settings=stage.train, work=work, context=context,
+        settings=stage.train, parallel=parallel, work=work, context=context,
     )  # fmt: skip

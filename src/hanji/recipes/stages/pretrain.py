@@ -15,21 +15,23 @@ from hanji.recipes.schema import PretrainStage
 from hanji.recipes.stages.tokens import digest_of, location
 from hanji.recipes.stages.training import load_corpus, train
 from hanji.tokenizers.tokenizer import Tokenizer
+from hanji.training.parallel import Parallel
 
 
 def make(
     stage: PretrainStage, inputs: Mapping[str, Artifact | str], work: Path, context: StageContext
 ) -> dict[str, Any]:
     """Draws random weights and trains them; see `training.train`."""
+    parallel = Parallel.from_environment(context.device)
     source = inputs[stage.tokenizer]
     tokenizer = Tokenizer.load(location(source))
     objective = OBJECTIVES.load(stage.objective)()
     corpus = load_corpus(
         stage.data, inputs, tokenizer=tokenizer, tokenizer_digest=digest_of(source),
-        objective=objective, settings=stage.train, context=context,
+        objective=objective, settings=stage.train, parallel=parallel, context=context,
     )  # fmt: skip
     model = blank_model(stage.model, tokenizer, overrides=stage.config, seed=context.seed)
     return train(
         model, tokenizer, corpus, objective=objective, method=METHODS.load("full")(),
-        settings=stage.train, work=work, context=context,
+        settings=stage.train, parallel=parallel, work=work, context=context,
     )  # fmt: skip

@@ -59,13 +59,32 @@ def load_corpus(
     tokenizer_digest: str,
     objective: Objective,
     settings: TrainSettings,
+    parallel: Parallel,
     context: StageContext,
 ) -> Corpus:
-    """Tokenises what is not yet tokenised, and opens the stores.
+    """Tokenises what is not yet tokenised, on rank 0 alone, and opens the stores.
 
     Raises:
         DataError: nothing to train on, or rows of another kind than the objective's.
     """
+
+    def load() -> Corpus:
+        return _load_corpus(mixture, inputs, tokenizer, tokenizer_digest, objective, settings, context)
+
+    if parallel.world_size > 1:
+        parallel.on_main(lambda: load() and None)
+    return load()
+
+
+def _load_corpus(
+    mixture: tuple[Mix, ...],
+    inputs: Mapping[str, Artifact | str],
+    tokenizer: Tokenizer,
+    tokenizer_digest: str,
+    objective: Objective,
+    settings: TrainSettings,
+    context: StageContext,
+) -> Corpus:
     stores: dict[str, list[TokenStore]] = {"train": [], "validation": []}
     for mix in mixture:
         data = prepared(inputs[mix.data])
@@ -90,6 +109,7 @@ def train(
     objective: Objective,
     method: Method,
     settings: TrainSettings,
+    parallel: Parallel,
     work: Path,
     context: StageContext,
 ) -> dict[str, Any]:
@@ -103,7 +123,6 @@ def train(
         ConfigError: settings that this model or this number of devices cannot serve.
     """
     _check_context(model, settings.sequence_length)
-    parallel = Parallel.from_environment(context.device)
     if settings.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     policy = CausalPolicy(
