@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Literal
@@ -67,7 +68,7 @@ def train_tokenizer(
     if algorithm == "bpe":
         backend = _train_bpe(counted, vocab_size, specials, pattern, min_frequency)
     elif algorithm == "wordpiece":
-        backend = _train_wordpiece(counted, vocab_size, specials, min_frequency, progress)
+        backend = _train_wordpiece(counted, vocab_size, specials, min_frequency)
     elif algorithm == "unigram":
         with _one_thread():
             backend = _train_unigram(counted, vocab_size, specials, min_frequency)
@@ -136,12 +137,7 @@ def _train_unigram(texts: _Counted, vocab_size: int, specials: list[str], min_fr
         learner.train_from_iterator(texts, trainer)
     except Exception as error:  # tokenizers raises nothing narrower
         texts.check()
-        raise ConfigError(
-            "vocab_size has no room for every character of the text",
-            value=vocab_size,
-            expected=f"more than {fixed + len(texts.characters):,}",
-            hint=f"Ask for more tokens, or take bpe, which needs 256. ({error})",
-        ) from error
+        raise _no_room_for_characters(vocab_size, fixed + len(texts.characters), str(error)) from error
     texts.check()
     learnt = _settled(json.loads(learner.to_str())["model"]["vocab"])[:pieces]
     # A typed "<0x41>" must not become a byte: letter by letter is cheaper than so improbable a piece.
@@ -173,12 +169,13 @@ def _settled(vocabulary: list[tuple[str, float]]) -> list[tuple[str, float]]:
     return sorted(settled, key=lambda scored: (-scored[1], scored[0]))
 
 
-def _train_wordpiece(
-    texts: _Counted, vocab_size: int, specials: list[str], min_frequency: int, progress: Progress
-) -> Backend:
-    """BERT's, cased: accents stay, since stripping them would take Hangul syllables apart."""
-    room = _room(vocab_size, len(specials), "the special tokens")
-    alphabet = max(room // 3, 1)  # a character takes up to two tokens, at a word's beginning and inside
+def _train_wordpiece(texts: _Counted, vocab_size: int, specials: list[str], min_frequency: int) -> Backend:
+    """BERT's, cased: accents stay, since stripping them would take Hangul syllables apart.
+
+    The trainer numbers the letters inside words in the order of a hash table, and breaks ties by those numbers.
+    So the words are counted here first, and their letters handed to it in order, as if they were special.
+    """
+    _room(vocab_size, len(specials), "the special tokens")
     backend = Backend(models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = normalizers.Sequence(
         [
@@ -189,26 +186,48 @@ def _train_wordpiece(
         ]
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece(cleanup=False)
+    words: Counter[str] = Counter()
+    for text in texts:
+        normalised = backend.normalizer.normalize_str(text)
+        words.update(word for word, _ in backend.pre_tokenizer.pre_tokenize_str(normalised))
+    texts.check()
+    inside = sorted({f"##{letter}" for word in words for letter in word[1:]})
+    least = len(specials) + len(inside) + len(set().union(*words))
+    if least > vocab_size:
+        raise _no_room_for_characters(vocab_size, least, "alone and inside words")
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
-        special_tokens=[AddedToken(token, special=True, normalized=False) for token in specials],
-        limit_alphabet=alphabet,
+        special_tokens=[*specials, *inside],
         show_progress=False,
     )
-    backend.train_from_iterator(texts, trainer)
-    texts.check()
-    if len(texts.characters) > alphabet:
-        progress.note(
-            f"The text has {len(texts.characters):,} different characters, and {vocab_size:,} tokens have "
-            f"room for {alphabet:,}: the rarest become [UNK]. Ask for more tokens, or take bpe."
-        )
+    backend.train_from_iterator(_repeated(words), trainer)
+    description = json.loads(backend.to_str())
+    description["added_tokens"] = [
+        token for token in description["added_tokens"] if token["content"] in specials
+    ]
+    backend = Backend.from_str(json.dumps(description))
+    backend.decoder = decoders.WordPiece(cleanup=False)
     opening, closing = (("[CLS]", backend.token_to_id("[CLS]")), ("[SEP]", backend.token_to_id("[SEP]")))
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[opening, closing]
     )
     return backend
+
+
+def _no_room_for_characters(vocab_size: int, least: int, why: str) -> ConfigError:
+    return ConfigError(
+        f"vocab_size has no room for every character of the text ({why})",
+        value=vocab_size,
+        expected=f"more than {least:,}",
+        hint="Ask for more tokens, or take bpe, to which every character is bytes.",
+    )
+
+
+def _repeated(words: Counter[str]) -> Iterator[str]:
+    for word, count in sorted(words.items()):
+        for start in range(0, count, 1000):
+            yield " ".join([word] * min(1000, count - start))
 
 
 def _with_specials(backend: Backend, specials: Sequence[str]) -> Backend:
