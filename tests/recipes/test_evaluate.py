@@ -1,6 +1,7 @@
 """The stage `evaluate`, on models that a tiny recipe makes."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,15 @@ def test_without_data_and_prompts_a_model_from_outside_has_no_scores(made, share
     found = hanji.make("evaluate", f"models={model}", "name=nothing", runs=made["runs"])
     assert _read(found, "scores.json") == {"stories260k": {}}
     assert (found.path / "report.html").is_file()
+
+
+def test_what_was_planned_stands_beside_what_was_measured(made):
+    plan = {"parameters": 12345, "memory_bytes": 2.5e8, "seconds": 100.0}
+    (made["base"].path / "plan.json").write_text(json.dumps(plan))
+    found = hanji.make("evaluate", f"models={made['base'].name}", "name=planned", runs=made["runs"])
+    markdown = (found.path / "report.md").read_text("utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    rows = re.findall(r"\| tiny/base \| (.+) \| (.+) \| (.+) \| (.+) \|", markdown.partition("## Plan")[2])
+    told = {quantity: (planned, measured) for quantity, planned, measured, _ in rows}
+    assert told["parameters"] == ("12,345", f"{made['base'].metrics['parameters']:,}")
+    assert told["time"][0] == "1 min 40 s"
+    assert told["peak memory"][0] == "250 MB"

@@ -21,6 +21,7 @@ Pair = tuple[str, str]
 """English and Korean."""
 
 _WIDTH_INCHES, _HEIGHT_INCHES = 4.0, 2.5
+_STEPS = (1, 2, 2.5, 5, 10)
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "hanji",
@@ -88,10 +89,10 @@ def lines(
             axes.legend(loc="best", labelcolor=STAND_INS["ink"])
         axes.set_xlabel(x_label[0])
         axes.set_ylabel(y_label[0])
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=_STEPS))
         axes.xaxis.set_major_formatter(FuncFormatter(_short))
         axes.yaxis.set_major_formatter(FuncFormatter(_short))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
         if from_zero:
             axes.set_ylim(bottom=0)
         labels = [x_label, y_label, *(line.label for line in drawn), *(levels or {})]
@@ -107,7 +108,7 @@ def histogram(counts: Sequence[int], bar_width: float, *, x_label: Pair, y_label
         axes.set_xlabel(x_label[0])
         axes.set_ylabel(y_label[0])
         axes.set_xlim(0, last * bar_width)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=_STEPS))
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_formatter(FuncFormatter(_short))
         return _drawing(figure, alt, [x_label, y_label])
@@ -129,7 +130,7 @@ def bars(
                 axes.text(value + gap, row, f"{value:.3g}", va="center", color=STAND_INS["ink"])
         axes.set_yticks(range(len(values)), [label[0] for label in values])
         axes.set_xlabel(x_label[0])
-        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
         axes.xaxis.set_major_formatter(FuncFormatter(_short))
         axes.grid(visible=False)
         axes.invert_yaxis()
