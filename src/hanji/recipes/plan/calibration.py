@@ -35,6 +35,7 @@ Rates = tuple[tuple[float, float], ...]
 
 _VERSION = 1
 """Raised when the measuring changes, so that what was kept is measured again."""
+_RATES = ("products", "half_products", "attention")
 _PRODUCT_SIZES = (64, 256, 1024)
 _DOCUMENT_LENGTHS = (32, 128, 512, 2048)
 _ROUNDS = 3
@@ -89,25 +90,30 @@ class Calibration:
         return item.bytes * self.byte_seconds + fresh
 
 
+def kept(device: str) -> Calibration | None:
+    """The calibration of `device` that was measured before, if it was."""
+    path = _place(device)
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rates = {name: tuple(map(tuple, content[name])) for name in _RATES}
+        return Calibration(**(content | rates)) if content["version"] == _VERSION else None
+    except (ValueError, TypeError, KeyError):
+        return None  # of another version, or not ours: measured again
+
+
 def calibrated(device: str, *, again: bool = False) -> Calibration:
     """The calibration of `device`, measured where it is not kept from before.
 
     Args:
         again: measure in any case.
     """
-    path = _place(device)
-    if not again and path.is_file():
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content.get("version") == _VERSION:
-                rates = {
-                    name: tuple(map(tuple, content[name]))
-                    for name in ("products", "half_products", "attention")
-                }
-                return Calibration(**(content | rates))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            path.unlink()  # cut off while it was written: measured again
+    found = None if again else kept(device)
+    if found is not None:
+        return found
     measured = measure(device)
+    path = _place(device)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}")
     temporary.write_text(json.dumps(asdict(measured), indent=2) + "\n", encoding="utf-8")
@@ -136,11 +142,13 @@ def device_name(device: str) -> str:
     """What the device calls itself."""
     if device.startswith("cuda"):
         return str(torch.cuda.get_device_name(device))
+    threads = torch.get_num_threads()
+    counted = f"{threads} thread" + ("s" if threads > 1 else "")
     if device == "cpu" and Path("/proc/cpuinfo").is_file():
         found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
         if found:
-            return f"{found[1].strip()}, {torch.get_num_threads()} threads"
-    return f"{platform.machine()} {device}, {torch.get_num_threads()} threads"
+            return f"{found[1].strip()}, {counted}"
+    return f"{platform.machine()} {device}, {counted}"
 
 
 def _place(device: str) -> Path:

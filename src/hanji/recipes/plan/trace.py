@@ -6,6 +6,7 @@ that the trace follows the implementation and no table of architectures has to b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -60,6 +61,7 @@ class StepTrace:
         update: clipping and the optimizer's step.
         memory: bytes by part (`PARTS`) at the moment of the peak.
         tokens: of the micro-batch.
+        flops_per_token: of matrix products and attention, forward and backward.
     """
 
     parameters: int
@@ -68,20 +70,28 @@ class StepTrace:
     update: list[Operation]
     memory: dict[str, float]
     tokens: int
+    flops_per_token: float
 
     @property
     def peak_bytes(self) -> float:
         """All tensors together."""
         return sum(size for part, size in self.memory.items() if part != "small")
 
-    @property
-    def flops_per_token(self) -> float:
-        """Of matrix products and attention, forward and backward."""
-        return sum(item.flops * item.count for item in self.micro_batch) / self.tokens
+
+Adapt = Callable[[Any], Any]
+"""What a method does to a model (`Method.apply`)."""
 
 
-def trace_step(config: PretrainedConfig, shape: StepShape) -> StepTrace:
+def every_parameter(model: Any) -> Any:
+    """Nothing is frozen, nothing added."""
+    return model
+
+
+def trace_step(config: PretrainedConfig, shape: StepShape, adapt: Adapt = every_parameter) -> StepTrace:
     """Traces a step of a decoder of this config.
+
+    Args:
+        adapt: applied to the model first; freezes what does not learn.
 
     Raises:
         CannotTrace: the model looks at values, as some mixtures of experts do.
@@ -90,8 +100,8 @@ def trace_step(config: PretrainedConfig, shape: StepShape) -> StepTrace:
     kinds = set(getattr(config, "layer_types", None) or ())
     first, second = _TRACED_LAYERS
     if not isinstance(depth, int) or depth <= second + 2 or len(kinds) > 1:
-        return _trace(config, shape)
-    shallow, deeper = _trace(_of_depth(config, first), shape), _trace(_of_depth(config, second), shape)
+        return _trace(config, shape, adapt)
+    shallow, deeper = (_trace(_of_depth(config, layers), shape, adapt) for layers in _TRACED_LAYERS)
     return _extrapolated(shallow, deeper, (depth - first) / (second - first))
 
 
@@ -130,14 +140,15 @@ def _extrapolated(shallow: StepTrace, deeper: StepTrace, steps: float) -> StepTr
         operations(shallow.update, deeper.update),
         {part: max(line(shallow.memory[part], deeper.memory[part]), 0.0) for part in PARTS},
         shallow.tokens,
+        line(shallow.flops_per_token, deeper.flops_per_token),
     )
 
 
-def _trace(config: PretrainedConfig, shape: StepShape) -> StepTrace:
+def _trace(config: PretrainedConfig, shape: StepShape, adapt: Adapt) -> StepTrace:
     recorder = Recorder(max(shape.lengths))
     try:
         with FakeTensorMode(), torch.device(shape.device):
-            model = _build(config)
+            model = adapt(_build(config))
             recorder.hold([*model.parameters(), *model.buffers()])
             if shape.activation_checkpointing:
                 model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -153,7 +164,9 @@ def _trace(config: PretrainedConfig, shape: StepShape) -> StepTrace:
         raise CannotTrace(f"{config.model_type}: {type(error).__name__}: {str(error)[:200]}") from error
     update = [item for item in recorder.operations if item.phase == "optimizer"]
     micro_batch = [item for item in recorder.operations if item.phase != "optimizer"]
-    return StepTrace(parameters, trainable, micro_batch, update, memory, sum(shape.lengths))
+    tokens = sum(shape.lengths)
+    flops = sum(item.flops for item in micro_batch) / tokens
+    return StepTrace(parameters, trainable, micro_batch, update, memory, tokens, flops)
 
 
 def _update(model: nn.Module, shape: StepShape, recorder: Recorder) -> None:
