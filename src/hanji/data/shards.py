@@ -73,8 +73,11 @@ def read_shards(paths: list[Path], batch_rows: int) -> Iterator[list[dict[str, A
     """The rows as they were written, in batches."""
     for path in paths:
         with pq.ParquetFile(path) as parquet:
-            for batch in parquet.iter_batches(batch_size=batch_rows):
-                yield batch.to_pylist()
+            for group in range(
+                parquet.num_row_groups
+            ):  # iter_batches would keep what it has read of the file
+                for batch in parquet.read_row_group(group).to_batches(max_chunksize=batch_rows):
+                    yield batch.to_pylist()
 
 
 def from_stored(row: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import IO, Any
 
 import pyarrow as pa
@@ -25,7 +26,10 @@ def read_parquet(stream: IO[bytes], file: str) -> Iterator[Record]:
         parquet = pq.ParquetFile(_seekable(stream))
     except pa.ArrowInvalid as error:
         raise _not_this("Parquet", file, error) from None
-    yield from _records(parquet.iter_batches(batch_size=_BATCH_ROWS), file)
+    # group by group: what iter_batches has read of a file, it keeps until the end of its groups
+    groups = range(parquet.num_row_groups)
+    batches = (parquet.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group]) for group in groups)
+    yield from _records(chain.from_iterable(batches), file)
 
 
 def read_arrow(stream: IO[bytes], file: str) -> Iterator[Record]:
