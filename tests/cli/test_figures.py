@@ -50,4 +50,4 @@ def test_summary() -> None:
         == "64 train rows · 2 validation rows"
     )
     told = figures.summary({"parameters": 2_640_000, "validation_loss": 3.21, "other": {"x": 1}})
-    assert told == "2.6 M parameters · validation loss 3.210"
+    assert told == "validation loss 3.210 · 2.6 M parameters"

@@ -49,7 +49,7 @@ def test_a_log_gets_a_line_now_and_then_and_the_last(clock: Clock) -> None:
     assert len(lines) == 1 + 10 + 2
     assert lines[-3] == "  training 100/100 · loss 4.000 · 1,900 tokens/s"
     assert lines[-2] == "  a note"
-    assert lines[-1] == "q/base: made in 1m 01s · 1,000 parameters · validation loss 3.000"
+    assert lines[-1] == "q/base: made in 1m 01s · validation loss 3.000 · 1,000 parameters"
 
 
 def test_what_remains_counts_from_where_a_resumed_phase_began(clock: Clock) -> None:
@@ -78,4 +78,4 @@ def test_a_terminal_shows_bars_and_keeps_one_line_for_each_stage(clock: Clock) -
     shown.close()
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "✓ base" in text.splitlines()[-1]
-    assert "1m 01s   1,000 parameters · validation loss 3.000" in text
+    assert "1m 01s   validation loss 3.000 · 1,000 parameters" in text

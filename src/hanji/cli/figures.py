@@ -54,15 +54,14 @@ def figure(name: str, value: float) -> str:
 
 _FIGURES = {
     "vocabulary_size": "vocabulary {}",
-    "parameters": "{} parameters",
-    "tokens": "{} tokens",
     "validation_loss": "validation loss {}",
     "validation_bits_per_byte": "{} bits per byte",
+    "parameters": "{} parameters",
 }
 
 
-def summary(metrics: Mapping[str, object]) -> str:
-    """The most telling figures of an artifact's metrics, in a line."""
+def summary(metrics: Mapping[str, object], most: int = 4) -> str:
+    """The `most` most telling figures of an artifact's metrics, in a line."""
     told: list[str] = []
     splits = metrics.get("splits")
     if isinstance(splits, dict):
@@ -71,4 +70,4 @@ def summary(metrics: Mapping[str, object]) -> str:
         value = metrics.get(name)
         if isinstance(value, int | float):
             told.append(words.format(count(value) if isinstance(value, int) else f"{value:.3f}"))
-    return " · ".join(told)
+    return " · ".join(told[:most])

@@ -32,13 +32,17 @@ def lineage(
     workspace = Workspace(runs)
     root = origins(workspace, workspace.resolve(name))
     tree = Tree(_label(root), guide_style="dim")
-    _grow(tree, root)
+    _grow(tree, root, set())
     show(tree)
 
 
-def _grow(tree: Tree, ancestor: Ancestor) -> None:
+def _grow(tree: Tree, ancestor: Ancestor, seen: set[str]) -> None:
     for parent in ancestor.parents:
-        _grow(tree.add(_label(parent)), parent)
+        again = parent.path in seen and bool(parent.parents)
+        branch = tree.add(_label(parent) + ("  [dim]as above[/]" if again else ""))
+        seen.add(parent.path)
+        if not again:
+            _grow(branch, parent, seen)
 
 
 def _label(ancestor: Ancestor) -> str:
@@ -48,15 +52,14 @@ def _label(ancestor: Ancestor) -> str:
 
     artifact = ancestor.artifact
     if artifact is None:
-        seen = ancestor.digest[:12] if len(ancestor.digest) == _SHA256_CHARACTERS else ancestor.digest
-        return f"{escape(ancestor.path)}  [dim]{escape(seen)}[/]"
+        digest = ancestor.digest[:12] if len(ancestor.digest) == _SHA256_CHARACTERS else ancestor.digest
+        return f"{escape(ancestor.path)}  [dim]{escape(digest)}[/]"
     record = artifact.record
-    made = record.created[:16].replace("T", " ")
     parts = [
         f"[bold]{escape(record.name)}[/]",
         f"[cyan]{record.kind}[/]",
-        f"[dim]{record.fingerprint} · {made} · {figures.seconds(record.seconds)}[/]",
-        figures.summary(record.metrics),
+        f"[dim]{record.fingerprint} · {figures.seconds(record.seconds)}[/]",
+        figures.summary(record.metrics, most=2),
     ]
     changed = "  [red]made anew since[/]" if ancestor.changed else ""
     return "  ".join(part for part in parts if part) + changed

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hanji.artifacts.artifact import Artifact
 from hanji.artifacts.workspace import Workspace
 from hanji.cli.console import messages, show
+from hanji.cli.options import RUNS
 from hanji.cli.progress import progress
 from hanji.recipes.link import link
 from hanji.recipes.load import Where
 from hanji.recipes.runner import Run
 from hanji.recipes.schema import Recipe
+
+_SHOWN_ANSWERS = 2
 
 
 def make(
@@ -39,21 +43,41 @@ def make(
         made = Run(linked, workspace, force=force, until=until, progress=watcher, watcher=watcher)()
     finally:
         watcher.close()
-    _tell(made, all(artifact.path in before for artifact in made.values()))
+    _tell(made, workspace, all(artifact.path in before for artifact in made.values()))
 
 
-def _tell(made: Mapping[str, Artifact], nothing_new: bool) -> None:
+def _tell(made: Mapping[str, Artifact], workspace: Workspace, nothing_new: bool) -> None:
+    """Where the results are, what the last model answers, and how to talk to it."""
     if nothing_new:
         messages().print("Everything is made.")
+    *_, last = made.values()
+    show(f"{last.name}  {_place(last)}")
     for artifact in made.values():
         report = artifact.path / "report.html"
         if report.is_file():
-            show(f"Report: {_short(report)}")
-    *_, last = made.values()
-    show(f"{last.name}: {_short(last.path)}")
+            show(f"report  {_place(artifact) / report.name}")
+            _tell_answers(artifact.path / "samples.json")
+    chats = [found for found in made.values() if found.record.config.get("objective") == "sft"]
+    if chats:
+        elsewhere = "" if workspace.root == RUNS else f" --runs {workspace.root}"
+        show(f"talk to it  hanji chat {chats[-1].name}{elsewhere}")
 
 
-def _short(path: Path) -> str:
-    """Relative to where the command was started, if it lies below."""
+def _tell_answers(samples: Path) -> None:
+    from rich.text import Text
+
+    for sample in json.loads(samples.read_text(encoding="utf-8"))[:_SHOWN_ANSWERS]:
+        *_, (model, answer) = sample["answers"].items()
+        text = answer["text"].strip() + ("" if answer["finish_reason"] == "stop" else " …")
+        show(Text.assemble("\n  ", (sample["prompt"], "bold"), f"\n  {model}: {text}"))
+    show("")
+
+
+def _place(artifact: Artifact) -> Path:
+    """Through `current` where it is the one in use, and relative to where the command was started."""
+    path = artifact.path
+    link = path.parent / "current"
+    if link.exists() and link.samefile(path):
+        path = link
     here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    return path.absolute().relative_to(here) if path.absolute().is_relative_to(here) else path
