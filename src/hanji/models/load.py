@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +75,11 @@ def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32) -> Pre
     place = {"pretrained_model_name_or_path": str(path.parent if is_gguf else source)}
     options: dict[str, Any] = {"gguf_file": path.name} if is_gguf else {"use_safetensors": True}
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            **place, dtype=dtype, output_loading_info=True, trust_remote_code=False, **options
-        )
+        # transformers draws a bar of its own for GGUF, whoever is listening
+        with redirect_stderr(StringIO()) if is_gguf else nullcontext():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                **place, dtype=dtype, output_loading_info=True, trust_remote_code=False, **options
+            )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             "no model could be loaded",

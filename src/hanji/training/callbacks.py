@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -42,7 +41,7 @@ class Log:
     phase: str = "training"
     _losses: list[float] = field(default_factory=list)
     _tokens: int = 0
-    _since: float = field(default_factory=time.perf_counter)
+    _seconds: float = 0.0
 
     def __call__(self, run: Run, report: StepReport) -> None:
         """See the class."""
@@ -50,8 +49,9 @@ class Log:
             return
         self._losses.append(report.loss)
         self._tokens += report.tokens
+        self._seconds += report.seconds
         memory = memory_bytes(run.policy.device)
-        speed = self._tokens / max(time.perf_counter() - self._since, 1e-9)
+        speed = self._tokens / max(self._seconds, 1e-9)
         self.progress.advance(
             self.phase, run.step, run.steps,
             loss=report.loss, tokens_per_second=speed, memory_bytes=memory,
@@ -71,7 +71,7 @@ class Log:
         }
         for sink in self.sinks:
             sink.write(line)
-        self._losses, self._tokens, self._since = [], 0, time.perf_counter()
+        self._losses, self._tokens, self._seconds = [], 0, 0.0
 
 
 @dataclass
