@@ -250,14 +250,14 @@ def test_other_ranks_train_along_and_take_what_rank_0_made(
 
     makers.before["base"] = train
     ranks = threading.local()
-    monkeypatch.setattr(runner, "_rank", lambda: ranks.number)
+    monkeypatch.setattr(runner, "rank", lambda: ranks.number)
     results: dict[int, dict[str, Artifact]] = {}
 
-    def rank(number: int) -> None:
+    def process(number: int) -> None:
         ranks.number = number
         results[number] = run(workspace, stopper=Stopper())
 
-    threads = [threading.Thread(target=rank, args=(number,)) for number in (0, 1)]
+    threads = [threading.Thread(target=process, args=(number,)) for number in (0, 1)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -267,6 +267,14 @@ def test_other_ranks_train_along_and_take_what_rank_0_made(
     }
     assert trained[0] == trained[1], "both trained in the same directory"
     assert sorted(makers.made) == ["base", "base", "corpus", "report", "tokenizer"]
+
+
+def test_ranks_cannot_follow_a_forced_stage_that_only_rank_0_makes(
+    makers: Makers, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="--force corpus --until corpus"):
+        run(workspace, force=["base", "corpus"])
 
 
 def test_stages_are_told_to_the_watcher(makers: Makers, workspace: Workspace) -> None:

@@ -127,3 +127,14 @@ def test_the_tiny_recipe_as_it_is_shipped(tmp_path: Path) -> None:
     assert "hanji chat tiny/chat" in first.stdout
     second = subprocess.run(shipped, check=True, capture_output=True, text=True)
     assert "Everything is made." in second.stderr
+
+
+@pytest.mark.slow
+def test_two_ranks_make_one_artifact(tmp_path: Path) -> None:
+    one = command(tmp_path, "runs")
+    ranks = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *one[1:]]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(ranks, check=True, env=environment, capture_output=True, text=True)
+    assert done.stderr.count("tiny/base: made in") == 1
+    again = subprocess.run(one, check=True, env=environment, capture_output=True, text=True)
+    assert "Everything is made." in again.stderr

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 LOG_WIDTH = 120
+_SIGNALLED = 128
+"""Exit codes above are those of commands that a signal ended."""
 
 
 @cache
@@ -42,8 +44,9 @@ def show(renderable: RenderableType) -> None:
 def show_error(error: HanjiError) -> None:
     """The error with its parts: a panel on a terminal, `str(error)` in a log."""
     console = messages()
+    title, colour = ("stopped", "yellow") if error.exit_code > _SIGNALLED else ("error", "red")
     if not console.is_terminal:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{title}: {error}", file=sys.stderr)
         return
     from rich.panel import Panel
     from rich.table import Table
@@ -61,8 +64,8 @@ def show_error(error: HanjiError) -> None:
     if parts.row_count:
         body.add_row("")
         body.add_row(parts)
-    title = Text(" error ", "bold red")
-    console.print(Panel.fit(body, border_style="red", title=title, title_align="left", padding=(0, 1)))
+    heading = Text(f" {title} ", f"bold {colour}")
+    console.print(Panel.fit(body, border_style=colour, title=heading, title_align="left", padding=(0, 1)))
 
 
 def show_unexpected(error: Exception) -> None:

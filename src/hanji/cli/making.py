@@ -13,7 +13,7 @@ from hanji.cli.options import RUNS
 from hanji.cli.progress import progress
 from hanji.recipes.link import link
 from hanji.recipes.load import Where
-from hanji.recipes.runner import Run
+from hanji.recipes.runner import Run, rank
 from hanji.recipes.schema import Recipe
 
 _SHOWN_ANSWERS = 2
@@ -36,14 +36,15 @@ def make(
         force, until: as in `recipes.runner.Run`.
     """
     workspace = Workspace(runs)
-    watcher = progress()
+    watcher = progress(silent=rank() > 0)
     before = {artifact.path for artifact in workspace.artifacts()}
     try:
         linked = link(recipe, workspace, where)
         made = Run(linked, workspace, force=force, until=until, progress=watcher, watcher=watcher)()
     finally:
         watcher.close()
-    _tell(made, workspace, all(artifact.path in before for artifact in made.values()))
+    if rank() == 0:
+        _tell(made, workspace, all(artifact.path in before for artifact in made.values()))
 
 
 def _tell(made: Mapping[str, Artifact], workspace: Workspace, nothing_new: bool) -> None:

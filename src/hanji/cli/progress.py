@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from dataclasses import dataclass, field
@@ -201,8 +202,10 @@ def _done(done: float, total: float | None) -> str:
     return f"{figures.count(done)}/{figures.count(total)}"
 
 
-def progress() -> TerminalProgress | LogProgress:
-    """What suits standard error."""
+def progress(*, silent: bool = False) -> TerminalProgress | LogProgress:
+    """What suits standard error; `silent` for the ranks that are not to speak."""
+    if silent:
+        return LogProgress(io.StringIO())
     if not sys.stderr.isatty():
         return LogProgress()
     from hanji.cli.console import messages

@@ -15,8 +15,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final, Protocol
 
-from hanji.artifacts.artifact import Artifact, Record
-from hanji.artifacts.workspace import Making, Workspace
+from hanji.artifacts.artifact import RECORD, Artifact, Record
+from hanji.artifacts.workspace import PARTIAL, Making, Workspace
 from hanji.contracts.errors import ConfigError, ResourceError, nearest
 from hanji.contracts.progress import Progress, Silent
 from hanji.recipes.context import Interrupted, StageContext
@@ -76,6 +76,7 @@ class Run:
         """
         for name in (*self.force, *([self.until] if self.until else [])):
             self._check_name(name)
+        self._check_force()
         wanted = self.linked.needed_for((self.until,)) if self.until else self.linked.order
         artifacts: dict[str, Artifact] = {}
         with self.stopper.listening():
@@ -90,12 +91,14 @@ class Run:
         inputs = {key: artifacts[key] if key in artifacts else self.linked.given[key] for key in names}
         parents = parents_of(stage, inputs, self.workspace)
         fingerprint = stage_fingerprint(stage, recipe.seed, parents)
+        # A rank that follows asks for the place before it asks whether rank 0 has filled it meanwhile.
+        target = self.workspace.next_directory(recipe.name, name, fingerprint)
         if name not in self.force and (found := self._up_to_date(name, fingerprint)):
             if self.watcher:
                 self.watcher.kept(found)
             return found
         work = _Work(self, name, stage, inputs, parents, fingerprint)
-        return work.follow() if _rank() else work.make(count)
+        return work.follow(target) if rank() else work.make(count)
 
     def _up_to_date(self, name: str, fingerprint: str) -> Artifact | None:
         recipe = self.linked.recipe.name
@@ -105,9 +108,21 @@ class Run:
         found = self.workspace.find(recipe, name, fingerprint)  # made once, then set aside by other settings
         if found is None or found.missing():
             return None
-        if not _rank():
+        if not rank():
             self.workspace.use(found)
         return found
+
+    def _check_force(self) -> None:
+        """Several ranks cannot tell a stage made anew by rank 0 from an old one, unless they all train it."""
+        several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        alone = [name for name in self.force if self.linked.recipe.stages[name].kind not in RESUMED]
+        if several and alone:
+            raise ConfigError(
+                "Under torchrun only training stages can be forced",
+                where="--force",
+                value=", ".join(alone),
+                hint=f"first, in one process: hanji run RECIPE --force {alone[0]} --until {alone[0]}",
+            )
 
     def _check_name(self, name: str) -> None:
         stages = self.linked.recipe.stages
@@ -163,16 +178,14 @@ class _Work:
             self.run.watcher.made(artifact)
         return artifact
 
-    def follow(self) -> Artifact:
+    def follow(self, target: Path) -> Artifact:
         """What ranks other than 0 of a run under torchrun do: train along, and wait for rank 0 to commit."""
-        workspace, recipe = self.run.workspace, self.run.linked.recipe.name
-        target = workspace.next_directory(recipe, self.name, self.fingerprint)
-        work = target.with_name(target.name + ".partial")
+        work = target.with_name(target.name + PARTIAL)
         if self.stage.kind in RESUMED:
             while not work.is_dir():
                 sleep(_FOLLOWER_WAIT_SECONDS)
             self._call(work, self._context())
-        while not (target / "artifact.json").is_file():
+        while not (target / RECORD).is_file():
             sleep(_FOLLOWER_WAIT_SECONDS)
         return Artifact.open(target)
 
@@ -217,8 +230,8 @@ class _Work:
         return artifact
 
 
-def _rank() -> int:
-    """This process's place among those that torchrun started; 0 is the one that writes."""
+def rank() -> int:
+    """This process's place among those that torchrun started; 0 is the one that writes and speaks."""
     return int(os.environ.get("RANK", "0"))
 
 
