@@ -54,6 +54,7 @@ def makers(monkeypatch: pytest.MonkeyPatch) -> Makers:
     module = types.ModuleType("fake_stages")
     module.make = makers.make  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "fake_stages", module)
+    monkeypatch.setattr("hanji.recipes.fitting.plan_before_training", lambda *arguments: None)
     for kind in MAKERS:
         monkeypatch.setitem(MAKERS, kind, "fake_stages:make")
     return makers

@@ -14,6 +14,7 @@ import pytest
 import hanji
 from hanji.artifacts.digest import file_sha256
 from hanji.artifacts.workspace import Workspace
+from hanji.contracts.errors import ResourceError
 from hanji.recipes.link import link
 from hanji.recipes.load import load_recipe
 
@@ -54,6 +55,7 @@ def test_the_tiny_recipe_makes_a_model_that_answers_and_a_report(tmp_path: Path)
     assert list(made) == ["corpus", "questions", "tokenizer", "base", "chat", "report"]
     assert (made["report"].path / "report.html").stat().st_size > 10_000
     assert made["base"].metrics["steps"] == 6
+    assert "plan.json" in made["base"].record.files
     for artifact in made.values():
         artifact.verify()
     again = hanji.run(ROOT / "recipes/tiny.yaml", *overrides, runs=tmp_path / "runs")
@@ -61,6 +63,24 @@ def test_the_tiny_recipe_makes_a_model_that_answers_and_a_report(tmp_path: Path)
         name: artifact.path for name, artifact in made.items()
     }
     assert hanji.find("chat", runs=tmp_path / "runs").name == "tiny/chat"
+
+
+def test_what_cannot_fit_is_refused_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hanji.recipes.plan.estimate.available_bytes", lambda device: 1e9)
+    monkeypatch.setattr(
+        "hanji.recipes.stages.pretrain.make", lambda *arguments: pytest.fail("it was started")
+    )
+    with pytest.raises(ResourceError, match="llama-small") as caught:
+        hanji.run(
+            ROOT / "recipes/tiny.yaml",
+            *local(tmp_path),
+            "base.model=llama-large",
+            until="base",
+            runs=tmp_path,
+        )
+    assert "base needs" in caught.value.problem
 
 
 def test_one_stage_on_a_file_and_a_model_of_another_recipe(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from hanji.recipes.context import Interrupted, StageContext
 from hanji.recipes.device import choose_device
 from hanji.recipes.fingerprint import Parents, parents_of, stage_fingerprint
 from hanji.recipes.link import Linked
-from hanji.recipes.schema import Stage
+from hanji.recipes.schema import FinetuneStage, PretrainStage, Stage
 from hanji.recipes.stages import MAKERS, RESUMED, WITHOUT_DEVICE
 from hanji.recipes.stopping import Stopper
 
@@ -159,6 +159,10 @@ class _Work:
                 self.run.watcher.begins(self.name, *count, resumed)
             began, started = datetime.now(UTC), monotonic()
             context = self._context()
+            if isinstance(self.stage, PretrainStage | FinetuneStage):
+                from hanji.recipes.fitting import plan_before_training  # which imports torch
+
+                plan_before_training(self.name, self.stage, self.inputs, context.device, making.work)
             metrics = self._call(making.work, context)
             record = Record(
                 kind=self.stage.kind,

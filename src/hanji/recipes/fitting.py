@@ -1,0 +1,59 @@
+"""Before a training stage runs: what it will need, and a refusal where this device has not as much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from hanji.artifacts.artifact import Artifact
+from hanji.contracts.protocols import Objective
+from hanji.data.prepared import row_kind
+from hanji.methods import METHODS
+from hanji.models.presets import preset_config
+from hanji.objectives import OBJECTIVES
+from hanji.recipes.plan.check import ensure_fits
+from hanji.recipes.plan.recipe import read_config
+from hanji.recipes.plan.rows import LearningRows, mixed
+from hanji.recipes.plan.trace import every_parameter
+from hanji.recipes.schema import FinetuneStage, PretrainStage
+from hanji.recipes.stages.tokens import location
+from hanji.tokenizers.tokenizer import Tokenizer
+
+Training = PretrainStage | FinetuneStage
+
+
+def plan_before_training(
+    name: str, stage: Training, inputs: Mapping[str, Artifact | str], device: str, work: Path
+) -> None:
+    """Writes `plan.json` into `work`; no weights are loaded.
+
+    Raises:
+        ResourceError: the stage cannot fit; says which settings would make it fit.
+    """
+    objective: Objective = OBJECTIVES.load(stage.objective)()
+    directories = {mix.data: Path(location(inputs[mix.data])) for mix in stage.data}
+    if any(row_kind(directory) != objective.rows for directory in directories.values()):
+        return  # the stage itself refuses these rows, and says why
+    tokenizer = Tokenizer.load(location(inputs[_tokenizer_of(stage)]))
+    parts = [
+        LearningRows.sampled(directory, data, tokenizer, objective, stage.train.sequence_length)
+        for data, directory in directories.items()
+    ]
+    weights = [mix.weight for mix in stage.data if mix.weight is not None]
+    if isinstance(stage, PretrainStage):
+        config = preset_config(stage.model, vocab_size=tokenizer.vocabulary_size, overrides=stage.config)
+        adapt = every_parameter
+    else:
+        config = read_config(location(inputs[stage.model]))
+        adapt = METHODS.load(stage.method.name)(**stage.method.options).apply
+    model = stage.model if isinstance(stage.model, str) else str(stage.model.get("model_type"))
+    found = ensure_fits(
+        config, stage.train, mixed(parts, weights or None), name=name, model=model, device=device, adapt=adapt
+    )
+    found.save(work / "plan.json")
+
+
+def _tokenizer_of(stage: Training) -> str:
+    if isinstance(stage, FinetuneStage):
+        return stage.tokenizer or stage.model
+    return stage.tokenizer
