@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import re
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
 
 from hanji.contracts.errors import DataError, ModelError
 from hanji.tokenizers.tokenizer import Tokenizer
+from tokenizers import Tokenizer as Backend
+from tokenizers import models, pre_tokenizers, trainers
 
 FAMILIES = [
     *("blank", "chatml", "chatml-marked", "chatml-marked-content"),
@@ -295,8 +301,55 @@ def test_tools_that_a_template_ignores_are_refused(make_family: Make) -> None:
 def test_a_token_across_the_border_is_refused(make_family: Make) -> None:
     chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "\n\nyes"}]
     assert make_family("blank").encode_chat(chat).trained.any()  # it trims
-    with pytest.raises(DataError, match="a token spans the border"):
+    with pytest.raises(DataError, match="no border of a token"):
         make_family("chatml").encode_chat(chat)
+
+
+def test_a_prompt_whose_tokens_change_when_the_answer_follows_is_refused() -> None:
+    """GPT-2's pattern takes two newlines apart before a letter, though no token spans the border."""
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, special_tokens=["<|im_end|>"])
+    backend.train_from_iterator(["\n\n"] * 200, trainer)
+    hf = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>")
+    hf.chat_template = (
+        "{% for m in messages %}{{ m.role + ':\n\n' + m.content + '<|im_end|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant:\n\n' }}{% endif %}"
+    )
+    assert len(hf("\n\n").input_ids) == 1 and len(hf("\n\na").input_ids) == 3
+    chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "yes"}]
+    with pytest.raises(DataError, match="no border of a token") as refused:
+        Tokenizer(hf).encode_chat(chat)
+    assert "?<|im_end|>assistant" in str(refused.value)
+
+
+def test_a_template_that_escapes_what_it_writes(make_family: Make) -> None:
+    tokenizer = Tokenizer(copy.deepcopy(make_family("chatml").hf))
+    tokenizer.hf.chat_template = tokenizer.hf.chat_template.replace(
+        "message.content", "message.content | tojson(ensure_ascii=true)"
+    )
+    tokenizer = Tokenizer(tokenizer.hf)
+    chat = [{"role": "user", "content": "한 <|im_end|>"}, {"role": "assistant", "content": "<s>지"}]
+    encoded = tokenizer.encode_chat(chat)
+    assert tokenizer.decode(encoded.ids.tolist()) == tokenizer.hf.apply_chat_template(chat, tokenize=False)
+    assert encoded.ids.tolist().count(tokenizer.eos_ids[0]) == 2
+
+
+def test_several_templates(make_family: Make) -> None:
+    hf = copy.deepcopy(make_family("chatml").hf)
+    hf.chat_template = {
+        "default": make_family("chatml").chat_template,
+        "tool_use": make_family("qwen").chat_template,
+    }
+    tokenizer = Tokenizer(hf)
+    chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "yes"}]
+    assert tokenizer.encode_chat(chat).ids.tolist() == make_family("chatml").encode_chat(chat).ids.tolist()
+    with_tools = tokenizer.encode_chat(chat, tools=TOOLS)
+    assert with_tools.ids.tolist() == make_family("qwen").encode_chat(chat, tools=TOOLS).ids.tolist()
+    hf.chat_template = {"tool_use": make_family("qwen").chat_template}
+    with pytest.raises(ModelError, match="no default"):
+        Tokenizer(hf).encode_chat(chat)
 
 
 def test_a_template_without_an_end_of_turn(make_family: Make) -> None:
@@ -322,7 +375,9 @@ def test_an_error_names_the_chat(make_family: Make) -> None:
     assert refused.value.where == "chat 2"
 
 
-def test_threads_do_not_mix_their_chats(make_family: Make) -> None:
+def test_threads_do_not_mix_their_chats(make_family: Make, request: pytest.FixtureRequest) -> None:
+    request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(1e-6)
     tokenizer = make_family("blank")
     many = [
         [{"role": "user", "content": "가" * (index % 7)}, {"role": "assistant", "content": f"{index} 나"}]

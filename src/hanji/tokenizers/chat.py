@@ -59,7 +59,10 @@ class ChatEncoder:
     def __init__(self, hf: PreTrainedTokenizerFast) -> None:
         self._hf = hf
         added = {token.content: index for index, token in hf.added_tokens_decoder.items()}
-        self.end_of_turn = find_end_of_turn(self._renderer(None), any_of(added))
+        try:
+            self.end_of_turn = find_end_of_turn(self._renderer(None), any_of(added))
+        except ModelError:  # several templates and no default one: said when a chat comes
+            self.end_of_turn = None
         self.end_of_turn_id = added.get(self.end_of_turn) if self.end_of_turn is not None else None
         ending = [token for token in (self.end_of_turn, hf.eos_token) if token is not None and token in added]
         self._control: list[str] = sorted({*special_tokens(hf.backend_tokenizer), *ending})
@@ -83,7 +86,7 @@ class ChatEncoder:
             for index, (text, encoding) in enumerate(zip(written, encodings, strict=True), start):
                 with _naming(index, len(chats)):
                     before = [known[opening, text.first_name] for opening in text.openings]
-                    encoded.append(_with_mask(text, encoding, before))
+                    encoded.append(self._with_mask(text, encoding, before))
         return encoded
 
     def _write(self, messages: Messages, tools: Tools, add_generation_prompt: bool) -> _Written:
@@ -121,6 +124,24 @@ class ChatEncoder:
             openings.append(text[before[-1] if before else 0 : start])
         text_bytes = sum(len(control.sub("", text[start:end]).encode()) for start, end in spans)
         return _Written(text, spans, tuple(openings), typed.first_name, text_bytes)
+
+    def _with_mask(self, chat: _Written, pieces: Pieces, openings: Sequence[Pieces]) -> EncodedChat:
+        """Marks the tokens of the spans, having made sure that an answer begins where its prompt ends."""
+        trained = np.zeros(len(pieces.ids), np.bool_)
+        for (start, end), opening in zip(chat.spans, openings, strict=True):
+            stretch = pieces.within(chat.text, start, end)
+            first, after = stretch or (0, 0)
+            before = pieces.ids[max(first - len(opening.ids), 0) : first]
+            if stretch is None or not np.array_equal(before, opening.ids):
+                names = {chr(chat.first_name + index): token for index, token in enumerate(self._control)}
+                shown = chat.text[max(start - 20, 0) : end + 20]
+                raise DataError(
+                    "no border of a token cuts the answer from its prompt, or from what follows it",
+                    value="".join(names.get(character, character) for character in shown),
+                    hint="Take the whitespace off the ends of the answer.",
+                )
+            trained[first:after] = True
+        return EncodedChat(pieces.ids, trained, chat.text_bytes)
 
     def _encode(self, named: Sequence[tuple[str, int]]) -> list[Pieces]:
         """Encodes texts, each with the copy of the tokenizer that knows its names."""
@@ -225,20 +246,3 @@ def _naming(index: int, count: int) -> Iterator[None]:
         if count > 1:
             error.where = f"chat {index}" if error.where is None else f"chat {index}, {error.where}"
         raise
-
-
-def _with_mask(chat: _Written, pieces: Pieces, openings: Sequence[Pieces]) -> EncodedChat:
-    """Marks the tokens of the spans, once it is sure that an answer begins where its prompt's tokens end."""
-    trained = np.zeros(len(pieces.ids), np.bool_)
-    for (start, end), opening in zip(chat.spans, openings, strict=True):
-        stretch = pieces.within(chat.text, start, end)
-        first, after = stretch or (0, 0)
-        before = pieces.ids[max(first - len(opening.ids), 0) : first]
-        if stretch is None or not np.array_equal(before, opening.ids):
-            raise DataError(
-                "a token spans the border between the prompt and the answer, or the answer and what follows",
-                value=chat.text[max(start - 20, 0) : end + 20],
-                hint="Take the whitespace off the ends of the answer.",
-            )
-        trained[first:after] = True
-    return EncodedChat(pieces.ids, trained, chat.text_bytes)

@@ -172,7 +172,7 @@ def _settled(vocabulary: list[tuple[str, float]]) -> list[tuple[str, float]]:
 def _train_wordpiece(texts: _Counted, vocab_size: int, specials: list[str], min_frequency: int) -> Backend:
     """BERT's, cased: accents stay, since stripping them would take Hangul syllables apart.
 
-    The trainer numbers the letters inside words in the order of a hash table, and breaks ties by those numbers.
+    The trainer numbers the letters inside words in the order of a hash table, and breaks ties by the numbers.
     So the words are counted here first, and their letters handed to it in order, as if they were special.
     """
     _room(vocab_size, len(specials), "the special tokens")

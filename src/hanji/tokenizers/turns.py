@@ -86,7 +86,7 @@ class TurnFinder:
 
 
 def find_end_of_turn(renderer: Renderer, tokens: re.Pattern[str]) -> str | None:
-    """The token right after an answer, where `renderer` writes one of those that `tokens` matches."""
+    """The first token after an answer, where `renderer` writes one of those that `tokens` matches."""
     answer = "hanji-answers"
     try:
         text, _ = renderer.transcript(
@@ -97,8 +97,7 @@ def find_end_of_turn(renderer: Renderer, tokens: re.Pattern[str]) -> str | None:
     position = text.rfind(answer)
     if position < 0:
         return None
-    rest = text[position + len(answer) :].lstrip()
-    found = tokens.match(rest)
+    found = tokens.search(text, position + len(answer))
     return found.group() if found else None
 
 
@@ -114,6 +113,6 @@ def no_end_of_turn() -> ModelError:
     """Why chats cannot be trained on with a template that ends no turn."""
     return ModelError(
         "the chat template writes no token that ends the assistant's turn: nobody could learn to stop",
-        expected="a special token right after the assistant's content",
+        expected="a special token after the assistant's content",
         hint="Give the tokenizer another chat template.",
     )
