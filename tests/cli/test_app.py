@@ -112,7 +112,7 @@ def test_prepare_show_and_lineage_in_a_log(tmp_path: Path) -> None:
     settings = ["prepare", "source=rows.jsonl", "split.validation=0.2", "name=mine"]
     first = hanji(*settings, cwd=tmp_path)
     assert "prepare/mine: made in" in first.stderr
-    place = tmp_path / first.stdout.split(": ")[1].strip()
+    place = tmp_path / first.stdout.split()[1]
     assert (place / "artifact.json").is_file()
     assert "\x1b" not in first.stdout + first.stderr, "no colours in a log"
 

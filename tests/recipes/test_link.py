@@ -109,6 +109,8 @@ def test_globs_and_addresses_are_sources(workspace: Workspace, tmp_path: Path) -
         ({"a": finetune(data="absent.jsonl")}, "Nothing is called absent.jsonl"),
         ({"a": finetune(data="folder/absent.jsonl")}, "Nothing is called folder/absent.jsonl"),
         ({"a": finetune(model="folder/absent.gguf")}, "Nothing is called folder/absent.gguf"),
+        ({"a": finetune(model="old/bsae")}, "did you mean old/base?"),
+        ({"a": finetune(data="old/corpsu")}, "did you mean old/corpus?"),
         ({"a": finetune(model="bsae")}, "did you mean"),
         ({"rows": PREPARE, "a": finetune(model="rows")}, "rows is data, but a model is wanted here"),
         ({"a": finetune(data="old/base")}, "old/base is a model, but data is wanted here"),

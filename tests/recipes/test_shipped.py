@@ -68,15 +68,14 @@ def test_the_tiny_recipe_makes_a_model_that_answers_and_a_report(tmp_path: Path)
 def test_what_cannot_fit_is_refused_before_it_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hanji.recipes.plan.estimate.available_bytes", lambda device: 1e9)
+    monkeypatch.setattr("hanji.recipes.plan.estimate.available_bytes", lambda device: 1e6)
     monkeypatch.setattr(
         "hanji.recipes.stages.pretrain.make", lambda *arguments: pytest.fail("it was started")
     )
-    with pytest.raises(ResourceError, match="llama-small") as caught:
+    with pytest.raises(ResourceError, match="no setting makes llama-nano fit") as caught:
         hanji.run(
             ROOT / "recipes/tiny.yaml",
             *local(tmp_path),
-            "base.model=llama-large",
             until="base",
             runs=tmp_path,
         )

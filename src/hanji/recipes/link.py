@@ -142,9 +142,9 @@ def _outside(use: _Use, workspace: Workspace) -> Artifact | str | PrepareStage:
     if use.wanted == ("data",):
         if (path / PREPARED).is_file():
             return str(path)
-        if use.reference in WITHOUT_A_FILE or _is_source(use.reference, path):
+        if use.reference in WITHOUT_A_FILE or _is_source(use.reference, path, workspace):
             return PrepareStage.model_validate({"kind": "prepare", "source": use.reference})
-    elif path.exists() or _is_hub_id(use.reference):
+    elif path.exists() or _is_hub_id(use.reference, workspace):
         return use.reference
     made = workspace.names()
     near = nearest(use.reference, [*use.recipe.stages, *made, *(name.partition("/")[2] for name in made)])
@@ -157,16 +157,19 @@ def _outside(use: _Use, workspace: Workspace) -> Artifact | str | PrepareStage:
     )
 
 
-def _is_source(reference: str, path: Path) -> bool:
-    return "://" in reference or path.exists() or _is_glob(path) or _is_hub_id(reference)
+def _is_source(reference: str, path: Path, workspace: Workspace) -> bool:
+    return "://" in reference or path.exists() or _is_glob(path) or _is_hub_id(reference, workspace)
 
 
 def _is_glob(path: Path) -> bool:
     return bool(glob(str(path)))  # noqa: PTH207 - Path.glob takes no absolute pattern
 
 
-def _is_hub_id(reference: str) -> bool:
-    return bool(_HUB_ID.fullmatch(reference)) and not _FILE_SUFFIX.search(reference)
+def _is_hub_id(reference: str, workspace: Workspace) -> bool:
+    """`owner/name`, where no recipe of ours is called like the owner and it ends like no file."""
+    if not _HUB_ID.fullmatch(reference) or _FILE_SUFFIX.search(reference):
+        return False
+    return not (workspace.root / reference.partition("/")[0]).is_dir()
 
 
 def _names_of_made(stage: str, references: list[str], recipe: Recipe, where: str) -> dict[str, str]:

@@ -230,7 +230,9 @@ class _Work:
         except OSError as error:
             raise _disk_full(error, making.work) or error from error
         if self.run.stopper.number is not None:
-            raise self.run.stopper.interrupted(f"Stopped after {record.name}, which is made")
+            raise self.run.stopper.interrupted(
+                f"Stopped after {record.name}, which is made", "the same command goes on from there"
+            )
         return artifact
 
 

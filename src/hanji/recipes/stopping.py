@@ -41,9 +41,9 @@ class Stopper:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def interrupted(self, message: str) -> Interrupted:
+    def interrupted(self, message: str, hint: str | None = None) -> Interrupted:
         """The error that ends the command, with the exit code that shells know for the signal."""
-        error = Interrupted(message, hint="the same command goes on from there")
+        error = Interrupted(message, hint=hint)
         error.exit_code = 128 + (self.number or signal.SIGTERM)
         return error
 
@@ -52,4 +52,4 @@ class Stopper:
         self.number = number
         self.event.set()
         if again or not self.watched:
-            raise self.interrupted(f"Stopped by {signal.Signals(number).name}")
+            raise self.interrupted(f"Stopped by {signal.Signals(number).name}", "the same command goes on")
