@@ -325,15 +325,71 @@ def test_a_prompt_whose_tokens_change_when_the_answer_follows_is_refused() -> No
 
 
 def test_a_template_that_escapes_what_it_writes(make_family: Make) -> None:
-    tokenizer = Tokenizer(copy.deepcopy(make_family("chatml").hf))
-    tokenizer.hf.chat_template = tokenizer.hf.chat_template.replace(
-        "message.content", "message.content | tojson(ensure_ascii=true)"
-    )
-    tokenizer = Tokenizer(tokenizer.hf)
+    template = str(make_family("chatml").chat_template)
+    escaping = template.replace("message.content", "message.content | tojson(ensure_ascii=true)")
+    tokenizer = with_template(make_family("chatml"), escaping)
     chat = [{"role": "user", "content": "한 <|im_end|>"}, {"role": "assistant", "content": "<s>지"}]
     encoded = tokenizer.encode_chat(chat)
     assert tokenizer.decode(encoded.ids.tolist()) == tokenizer.hf.apply_chat_template(chat, tokenize=False)
     assert encoded.ids.tolist().count(tokenizer.eos_ids[0]) == 2
+
+
+def with_template(tokenizer: Tokenizer, template: str) -> Tokenizer:
+    hf = copy.deepcopy(tokenizer.hf)
+    hf.chat_template = template
+    return Tokenizer(hf)
+
+
+MARKED = "{%% generation %%}%s{%% endgeneration %%}"
+EACH = "{% for m in messages %}{{ m.role + '>' }}%s{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("turn", "reason"),
+    [
+        ("{{ m.content }}<|im_end|>bye", "goes on after the end of the turn"),
+        ("{% generation %}{{ m.content }}{% endgeneration %}bye<|im_end|>", "stop short of the end"),
+        ("{% generation %}{{ m.content }}<|im_end|>bye{% endgeneration %}", "go on after the end"),
+        ("{{ m.content if loop.last or m.role == 'user' else 'ABC' }}<|im_end|>", "otherwise than the last"),
+        ("{{ m.content + ('<|im_end|>' if loop.index0 < 2 else '') }}", "nothing in the chat template ends"),
+    ],
+)
+def test_an_uncertain_mask_is_refused(make_family: Make, turn: str, reason: str) -> None:
+    prompt = "{% if add_generation_prompt %}{{ 'assistant>' }}{% endif %}"
+    tokenizer = with_template(make_family("chatml"), EACH.replace("%s", turn) + prompt)
+    chat = [{"role": role, "content": "abc"} for role in ("user", "assistant", "user", "assistant")]
+    with pytest.raises(DataError, match=reason):
+        tokenizer.encode_chat(chat)
+
+
+def test_a_template_whose_prompt_is_not_how_answers_begin_is_refused(make_family: Make) -> None:
+    prompt = "{% if add_generation_prompt %}{{ 'bot>' }}{% endif %}"
+    tokenizer = with_template(make_family("chatml"), EACH.replace("%s", "{{ m.content }}<|im_end|>") + prompt)
+    with pytest.raises(DataError, match="right after its own prompt") as refused:
+        tokenizer.encode_chat([{"role": "user", "content": "?"}, {"role": "assistant", "content": "yes"}])
+    assert refused.value.where == "message 1"
+
+
+@pytest.mark.parametrize(
+    ("turn", "said"),
+    [
+        ("{{ m.content }}{{ '<|end|>' if m.content == 'call' else '<|im_end|>' }}", "call<|end|>"),
+        (
+            f"{MARKED % '<think>'}{MARKED % '{{ m.content }}'}{{{{ '\\n' }}}}<|im_end|>",
+            "<think>call\n<|im_end|>",
+        ),
+    ],
+)
+def test_turns_that_end_otherwise(make_family: Make, turn: str, said: str) -> None:
+    """With another control token than usual; after several marks, and a line that the model must write."""
+    prompt = "{% if add_generation_prompt %}{{ 'assistant>' }}{% endif %}"
+    tokenizer = with_template(make_family("qwen"), EACH.replace("%s", turn) + prompt)
+    encoded = tokenizer.encode_chat(
+        [{"role": "user", "content": "?"}, {"role": "assistant", "content": "call"}]
+    )
+    stretches = runs(encoded.trained)
+    assert tokenizer.decode(encoded.ids[encoded.trained].tolist()).endswith(said)
+    assert stretches[-1][1] == len(encoded.ids)
 
 
 def test_several_templates(make_family: Make) -> None:
