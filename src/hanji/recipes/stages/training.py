@@ -123,6 +123,7 @@ def train(
         ConfigError: settings that this model or this number of devices cannot serve.
     """
     _check_context(model, settings.sequence_length)
+    torch.manual_seed(context.seed + parallel.rank)  # dropout: of the seed, and another on each rank
     if settings.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     policy = CausalPolicy(
