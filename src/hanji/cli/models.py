@@ -63,7 +63,7 @@ def models(
     show(_open_models(micro_batch_tokens, free))
     show(
         f"[dim]Memory: fp32, AdamW, {micro_batch_tokens:,} tokens at once (train.micro_batch_tokens). "
-        f"[green]Green[/green] fits here: {size(free)} are free.\n"
+        f"[green]Green[/green] fits: {size(free)} are free.\n"
         f"freeze: the last quarter of the blocks learns; adapter: size {ADAPTER_SIZE}; "
         f"prompt: {PROMPT_TOKENS} tokens; lora: rank {LORA_RANK}.\n"
         "Tokens that fit: 20 for each parameter (Hoffmann et al. 2022).\n"
@@ -100,7 +100,7 @@ def _table(title: str, columns: tuple[str, ...], left: tuple[str, ...]) -> Table
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, justify="left" if column in left else "right", no_wrap=True)
     return table
@@ -193,8 +193,8 @@ def _for_tokens(tokens: int, vocab_size: int) -> None:
     repeated = fitting_parameters(tokens * _NEW_FOR_SO_MANY_EPOCHS)
     show(
         f"[bold]{count(tokens)}[/] tokens fit a model of [bold]{count(best)}[/] parameters, at 20 tokens for "
-        f"each (Hoffmann et al. 2022).\nGone through {_NEW_FOR_SO_MANY_EPOCHS} times, which teaches almost like "
-        f"new text (Muennighoff et al. 2023): {count(repeated)}."
+        f"each (Hoffmann et al. 2022).\nGone through {_NEW_FOR_SO_MANY_EPOCHS} times, which teaches almost "
+        f"like new text (Muennighoff et al. 2023): {count(repeated)}."
     )
     columns = ("preset", "parameters", "tokens that fit", "times through yours")
     table = _table(f"The nearest presets (vocabulary {vocab_size:,})", columns, ("preset",))

@@ -28,9 +28,10 @@ from hanji.recipes.train import TrainSettings
 
 _MOST_TRACED_DOCUMENTS = 64
 """More documents in a micro-batch are traced as so many longer ones: each takes some milliseconds."""
-_GAPS = 0.3
-"""Memory that glibc's heap leaves between blocks, as a share of the small ones (`recorder.SMALL_BYTES`);
-measured 0.2 to 0.4 on Llama, GPT-2 and Qwen 3 shapes of 0.5 to 40 M parameters."""
+_GAPS = 0.4
+"""Memory that glibc's heap leaves between blocks, as a share of the small ones (`recorder.SMALL_BYTES`)
+beside weights: measured 0.25 to 0.5 on Llama, GPT-2 and Qwen 3 shapes of 0.5 to 13 M parameters. Where each
+block has its own mapping (MALLOC_MMAP_THRESHOLD_=131072) the trace and the workspace are all there is."""
 _WORKSPACE_BYTES = {"cpu": 35e6, "cuda": 600e6, "mps": 200e6}
 """Buffers of kernels and autograd beside all tensors: measured on CPU; on CUDA the driver's context."""
 

@@ -17,7 +17,7 @@ Phase = Literal["weights", "optimizer", "forward", "head", "backward"]
 Kind = Literal["matmul", "attention", "arithmetic", "optimizer", "view"]
 
 PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "small")
-"""What memory is told by; `small` is no further part but the share of the others in small blocks."""
+"""What memory is told by; `small` is no further part, but what all but weights have in small blocks."""
 SMALL_BYTES = 32 * 1024 * 1024
 """glibc takes larger blocks from the system each time, and gives them back: no gaps, but fresh pages."""
 _ATTENTION_BACKWARD = 2.5
@@ -97,7 +97,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._clock += 1
         for tensor in made:
             self._follow(tensor, self._phase)
-        self.operations.append(self._describe(func, given, made))
+        operands = [argument for argument in args if isinstance(argument, Tensor)]  # not `out=`
+        self.operations.append(self._describe(func, given, made, operands))
         return result
 
     def peak_by_part(self, gradients: Sequence[Tensor]) -> dict[str, float]:
@@ -119,8 +120,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         parts = dict.fromkeys(PARTS, 0.0)
         for number, size in enumerate(self._sizes):
             if self._births[number] <= peak < self._deaths.get(number, self._clock + 1):
-                parts[self._part(number, number in are_gradients)] += size
-                parts["small"] += size if size < SMALL_BYTES else 0
+                part = self._part(number, number in are_gradients)
+                parts[part] += size
+                parts["small"] += size if size < SMALL_BYTES and part != "weights" else 0
         return parts
 
     def _part(self, number: int, is_gradient: bool) -> str:
@@ -145,11 +147,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         weakref.finalize(storage, ended)
 
-    def _describe(self, func: Any, given: list[Tensor], made: list[Tensor]) -> Operation:
+    def _describe(
+        self, func: Any, given: list[Tensor], made: list[Tensor], operands: list[Tensor]
+    ) -> Operation:
         name = func.overloadpacket.__name__
         read, written = _bytes(given), _bytes(made)
         if name in ("mm", "addmm", "addmm_", "bmm", "baddbmm", "_grouped_mm"):
-            left, right = given[-2], given[-1]
+            left, right = operands[-2:]
             m, k, n = left.shape[-2], left.shape[-1], right.shape[-1]
             groups = prod(left.shape[:-2])
             flops = 2.0 * groups * m * k * n
@@ -158,7 +162,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
         if "attention" in name or "attn" in name:
             backward = "backward" in name
-            flops, dims = self._attention(given[1] if backward else given[0], backward)
+            flops, dims = self._attention(operands[1] if backward else operands[0], backward)
             return Operation(self._phase, "attention", flops, read + written, written, dims)
         if "_fused_adam" in name:
             return Operation(self._phase, "optimizer", 0.0, 2.0 * read, 0.0)

@@ -151,7 +151,7 @@ def _trace(config: PretrainedConfig, shape: StepShape, adapt: Adapt) -> StepTrac
             model = adapt(_build(config))
             recorder.hold([*model.parameters(), *model.buffers()])
             if shape.activation_checkpointing:
-                model.gradient_checkpointing_enable({"use_reentrant": False})
+                model.activation_checkpointing_enable({"use_reentrant": False})
             model.train()
             with recorder:
                 _update(model, shape, recorder)
