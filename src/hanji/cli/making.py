@@ -48,7 +48,7 @@ def make(
 
 
 def _tell(made: Mapping[str, Artifact], workspace: Workspace, nothing_new: bool) -> None:
-    """Where the results are, what the last model answers, and how to talk to it."""
+    """Where the results are, how good they are, what the last model answers, and how to talk to it."""
     if nothing_new:
         messages().print("Everything is made.")
     *_, last = made.values()
@@ -57,11 +57,22 @@ def _tell(made: Mapping[str, Artifact], workspace: Workspace, nothing_new: bool)
         report = artifact.path / "report.html"
         if report.is_file():
             show(f"report  {_place(artifact) / report.name}")
+            _tell_scores(artifact.metrics.get("scores", {}))
             _tell_answers(artifact.path / "samples.json")
     chats = [found for found in made.values() if found.record.config.get("objective") == "sft"]
     if chats:
         elsewhere = "" if workspace.root == RUNS else f" --runs {workspace.root}"
         show(f"talk to it  hanji chat {chats[-1].name}{elsewhere}")
+
+
+def _tell_scores(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+    """Bits per byte of held-out text, beside those of counted pairs of tokens where they were scored."""
+    for model, found in scores.items():
+        held_out = found.get("held_out", {}).get("bits_per_byte")
+        bigram = found.get("bigram", {}).get("bits_per_byte")
+        if held_out is not None:
+            beside = "" if bigram is None else f"; an interpolated bigram {bigram:.3f}"
+            show(f"{model}  {held_out:.3f} bits per byte of held-out text{beside}")
 
 
 def _tell_answers(samples: Path) -> None:
