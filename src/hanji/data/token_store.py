@@ -8,6 +8,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -138,7 +139,7 @@ def build_token_store(
     try:
         with _atomically(directory) as partial:
             with TokenFileWriter(partial / TOKENS, sequence_length) as writer:
-                for batch in batches:
+                for batch in _read_ahead(batches):
                     rows = encode(batch)
                     assert len(rows) == len(batch), "an objective encodes each row to one row"
                     name = _Namer(batch, counts.given)
@@ -156,6 +157,15 @@ def build_token_store(
         hint = "make room and run again"
         raise ResourceError("the disk is full", where=str(directory), hint=hint) from error
     return TokenStore.open(directory)
+
+
+def _read_ahead(batches: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
+    """The same batches; the next is read while this one is encoded, for both let other threads run."""
+    with ThreadPoolExecutor(1, "read ahead") as reader:
+        waiting = reader.submit(next, batches, None)
+        while (batch := waiting.result()) is not None:
+            waiting = reader.submit(next, batches, None)
+            yield batch
 
 
 def _nothing_left(directory: Path, counts: RowCounts, sequence_length: int) -> DataError:
