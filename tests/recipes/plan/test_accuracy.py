@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,19 +39,24 @@ RUNS: list[dict[str, Any]] = [
         "length": 128,
     },
 ]
-STEPS = 6
+STEPS = 5
+ROUNDS = 3
 SCRIPT = Path(__file__).with_name("measured_run.py")
 
 
 @pytest.fixture(scope="module")
-def calibration() -> Calibration:
-    return measure("cpu")
+def rounds() -> list[tuple[Calibration, dict[str, dict[str, Any]]]]:
+    """Calibrations and runs in turn, for the speed of a shared machine changes by the minute."""
+    return [(measure("cpu"), {run["model"]: measured(run) for run in RUNS}) for _ in range(ROUNDS)]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is measured through /proc")
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run["model"])
-def test_a_plan_comes_true(run: dict[str, Any], calibration: Calibration) -> None:
+def test_a_plan_comes_true(
+    run: dict[str, Any], rounds: list[tuple[Calibration, dict[str, dict[str, Any]]]]
+) -> None:
     rows = LearningRows(
         tokens=1e6, bins=1e6 / run["length"], typical=run["length"], longest=run["length"],
         trained_share=1.0,
@@ -62,27 +66,29 @@ def test_a_plan_comes_true(run: dict[str, Any], calibration: Calibration) -> Non
         micro_batch_tokens=run["micro_batch_tokens"],
     )  # fmt: skip
     config = preset_config(run["model"], vocab_size=run["vocabulary"])
-    plan = plan_training(
-        config, settings, rows, name="run", model=run["model"], device="cpu", calibration=calibration
-    )
-    assert plan.seconds is not None and plan.evaluation_seconds == 0
-    real = measured(run)
+    plans = [
+        plan_training(config, settings, rows, name="run", model=run["model"], device="cpu", calibration=found)
+        for found, _ in rounds
+    ]
+    real = [found[run["model"]] for _, found in rounds]
+    # the least of both, when the machine was least disturbed
+    planned = min(plan.seconds for plan in plans if plan.seconds is not None) / STEPS
+    seconds = min(one["seconds"] for one in real)
+    growth = max(one["growth"] for one in real)
     print(
-        f"\n{run['model']}: {plan.needed_bytes / 1e6:.0f} MB planned, {real['growth'] / 1e6:.0f} measured; "
-        f"a step {plan.seconds / STEPS:.3f} s planned, {real['seconds']:.3f} measured"
+        f"\n{run['model']}: {plans[0].needed_bytes / 1e6:.0f} MB planned, {growth / 1e6:.0f} measured; "
+        f"a step {planned:.3f} s planned, {seconds:.3f} measured"
     )
-    assert plan.parameters == real["parameters"]
-    assert plan.needed_bytes == pytest.approx(real["growth"], rel=0.25)
-    assert plan.seconds / STEPS == pytest.approx(real["seconds"], rel=0.30)
+    assert {plan.parameters for plan in plans} == {one["parameters"] for one in real}
+    assert plans[0].needed_bytes == pytest.approx(growth, rel=0.25)
+    assert planned == pytest.approx(seconds, rel=0.30)
 
 
 def measured(run: dict[str, Any]) -> dict[str, Any]:
-    """The least of two runs' times: others may be at work on the machine."""
-    found = []
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, str(SCRIPT), json.dumps(run | {"steps": STEPS})],
-            capture_output=True, text=True, check=True, env=os.environ,
-        )  # fmt: skip
-        found.append(json.loads(done.stdout.splitlines()[-1]))
-    return min(found, key=lambda one: one["seconds"])  # type: ignore[no-any-return]
+    """What a run in a process of its own took."""
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), json.dumps(run | {"steps": STEPS})],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hanji.contracts.protocols import Encoder, Objective
 from hanji.contracts.rows import TokenRows
+from hanji.data.packing import best_fit
 from hanji.data.prepared import read_rows, splits, statistics
 from hanji.data.token_store import TokenStore
 
@@ -66,11 +67,12 @@ class LearningRows:
         """From prepared data and a tokenizer: some rows are tokenised, the rest are taken to be alike."""
         counts = splits(directory)
         rows = objective.encode(_first_rows(directory), encoder)
-        lengths = np.minimum(rows.lengths, sequence_length)
+        lengths = _pieces(rows.lengths, sequence_length)
         mean = float(rows.lengths.mean())
         tokens = mean * counts.get("train", 0)
+        tokens_per_bin = float(lengths.sum()) / len(best_fit(lengths, sequence_length))
         return cls(
-            tokens, tokens / sequence_length, _typical(lengths), int(lengths.max()), _trained_share(rows),
+            tokens, tokens / tokens_per_bin, _typical(lengths), int(lengths.max()), _trained_share(rows),
             mean * counts.get("validation", 0),
             (f"{name}: rows are like the first {len(rows)} ({mean:,.0f} tokens in the mean)",),
         )  # fmt: skip
@@ -127,6 +129,12 @@ def mixed(parts: Sequence[LearningRows], weights: Sequence[float] | None) -> Lea
 
 def _first_rows(directory: Path) -> list[dict[str, Any]]:
     return next(read_rows(directory, "train", batch_rows=_SAMPLED_ROWS))
+
+
+def _pieces(lengths: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
+    """Lengths of the pieces that longer rows are split into."""
+    whole, rest = np.divmod(lengths, longest)
+    return np.concatenate([np.full(int(whole.sum()), longest, np.int64), rest[rest >= 2]])
 
 
 def _typical(lengths: NDArray[np.int64]) -> int:
