@@ -50,8 +50,9 @@ def fit_rows(
 
     The first token of a row is context: nothing stands before it that could predict it, so it is marked
     as not trained. `split` makes pieces that overlap by that one token, so that every token is learned
-    exactly once; `truncate` keeps the beginning, up to the last turn that fits whole. The bytes of the text
-    are shared out in proportion to the trained tokens; those of split rows keep their sum.
+    exactly once; `truncate` keeps the beginning, up to the last turn that fits whole (and of a row with
+    targets the last token too, at which it is read). The bytes of the text are shared out in proportion to
+    the trained tokens; those of split rows keep their sum.
 
     Args:
         rows: as an objective encoded them.
@@ -65,7 +66,7 @@ def fit_rows(
     counts.given += len(rows)
     rows = _without_first(rows)
     learned = trained_per_row(rows)
-    kept = learned > 0
+    kept = learned > 0 if rows.targets is None else np.ones(len(rows), np.bool_)
     if not kept.all():
         counts.untrained += int(len(rows) - kept.sum())
         rows, learned = rows.take(np.flatnonzero(kept)), learned[kept]
@@ -86,6 +87,8 @@ def fit_rows(
         counts.dropped += int(too_long.sum())
         counts.tokens_lost += int(rows.lengths[too_long].sum())
         return rows.take(np.flatnonzero(~too_long))
+    if overlong == "truncate" and rows.targets is not None:
+        return _shorten(rows, sequence_length, counts)
     if overlong == "truncate":
         return _drop_untrained(_truncate(rows, learned, sequence_length, counts), counts)
     return _drop_untrained(_split(rows, learned, sequence_length, counts), counts)
@@ -156,6 +159,19 @@ def _truncate(rows: TokenRows, learned: NDArray[np.int64], length: int, counts: 
     spans = _gather(rows, offsets[:-1], lengths)
     shares = np.rint(rows.text_bytes * (trained_per_row(spans) / learned)).astype(np.int64)
     return replace(spans, text_bytes=np.where(lengths < rows.lengths, shares, rows.text_bytes))
+
+
+def _shorten(rows: TokenRows, length: int, counts: RowCounts) -> TokenRows:
+    """Of rows that are learned as a whole: the beginning, and the last token, at which they are read."""
+    lengths = np.minimum(rows.lengths, length)
+    counts.truncated += int((lengths < rows.lengths).sum())
+    counts.tokens_lost += int((rows.lengths - lengths).sum())
+    positions = span_positions(rows.offsets[:-1], lengths)
+    positions[np.cumsum(lengths) - 1] = rows.offsets[1:] - 1
+    borders = None if rows.borders is None else np.minimum(rows.borders, lengths - 1)
+    return replace(
+        rows, ids=rows.ids[positions], lengths=lengths, trained=rows.trained[positions], borders=borders
+    )
 
 
 def _gather(rows: TokenRows, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> TokenRows:

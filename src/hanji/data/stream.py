@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hanji.contracts.errors import ConfigError, DataError, TrainingError
+from hanji.contracts.random_keys import mix
 from hanji.contracts.rows import TokenRows
 from hanji.data.packing import best_fit, pack
 from hanji.data.token_store import TokenStore
@@ -100,17 +102,18 @@ class TrainingStream:
 
     def next_rows(self) -> TokenRows:
         """This rank's rows of the next batch, bin after bin; several stores one after another."""
-        drawn: list[list[NDArray[np.int64]]] = [[] for _ in self._sources]
+        drawn: list[list[tuple[NDArray[np.int64], int]]] = [[] for _ in self._sources]
         for index in range(self.bins_per_batch):
             chosen = self._choose()
-            rows = self._sources[chosen].draw()
+            bin_of_rows = self._sources[chosen].draw()
             if index % self._world_size == self._rank:
-                drawn[chosen].append(rows)
-        parts = [
-            source.store.take(np.concatenate(rows))
-            for source, rows in zip(self._sources, drawn, strict=True)
-            if rows
-        ]
+                drawn[chosen].append(bin_of_rows)
+        parts = []
+        for source, bins in zip(self._sources, drawn, strict=True):
+            if bins:
+                rows = np.concatenate([rows for rows, _ in bins])
+                epochs = np.repeat([epoch for _, epoch in bins], [len(rows) for rows, _ in bins])
+                parts.append(replace(source.store.take(rows), keys=mix(*source.seed, epochs, rows)))
         return parts[0] if len(parts) == 1 else TokenRows.concatenate(parts)
 
     def state(self) -> dict[str, Any]:
@@ -166,21 +169,21 @@ class _Source:
         self.bins = pack(store.lengths, sequence_length, np.random.default_rng((*seed, 0)))
         self._bin_tokens = np.add.reduceat(store.lengths[self.bins.rows], self.bins.offsets[:-1])
         self.tokens = int(store.lengths.sum())
-        self._seed = seed
+        self.seed = seed
         self.go_to(0, 0, 0)
 
     def go_to(self, epoch: int, position: int, drawn_tokens: int) -> None:
         self.epoch, self.position, self.drawn_tokens = epoch, position, drawn_tokens
-        self._order = np.random.default_rng((*self._seed, 1 + epoch)).permutation(len(self.bins))
+        self._order = np.random.default_rng((*self.seed, 1 + epoch)).permutation(len(self.bins))
 
-    def draw(self) -> NDArray[np.int64]:
-        """The rows of the next bin."""
-        index = int(self._order[self.position])
+    def draw(self) -> tuple[NDArray[np.int64], int]:
+        """The rows of the next bin, and the epoch that it is drawn in."""
+        index, epoch = int(self._order[self.position]), self.epoch
         self.drawn_tokens += int(self._bin_tokens[index])
         self.position += 1
         if self.position == len(self.bins):
             self.go_to(self.epoch + 1, 0, self.drawn_tokens)
-        return self.bins[index]
+        return self.bins[index], epoch
 
 
 def _shares(weights: Sequence[float] | None, sources: Sequence[_Source]) -> list[float]:
@@ -199,12 +202,16 @@ def _shares(weights: Sequence[float] | None, sources: Sequence[_Source]) -> list
 def held_out_batches(store: TokenStore, *, micro_batch_tokens: int) -> Iterator[TokenRows]:
     """Every row of the store once, in batches of at most `micro_batch_tokens`, always the same ones.
 
-    A row longer than that is a batch of its own.
+    A row longer than that is a batch of its own. What is random about a row is the same every time, too.
     """
+
+    def batch(rows: NDArray[np.int64]) -> TokenRows:
+        return replace(store.take(rows), keys=mix(rows))
+
     long = store.lengths > micro_batch_tokens
     for row in np.flatnonzero(long):
-        yield store.take(np.array([row]))
+        yield batch(np.array([row]))
     short = np.flatnonzero(~long)
     bins = best_fit(store.lengths[short], micro_batch_tokens)
     for index in range(len(bins)):
-        yield store.take(short[bins[index]])
+        yield batch(short[bins[index]])

@@ -19,6 +19,8 @@ SCHEMA = pa.schema(
         # one bit a token; null where all but the first token of the row are trained, as in plain text
         pa.field("trained", pa.large_list(pa.field("item", pa.bool_(), nullable=False))),
         pa.field("text_bytes", pa.int64(), nullable=False),
+        pa.field("border", pa.int64(), nullable=False),  # 0 where a row has no second part
+        pa.field("targets", pa.large_list(pa.field("item", pa.float64(), nullable=False)), nullable=False),
     ]
 )
 _BATCH_TOKENS = 2**20
@@ -65,10 +67,13 @@ class TokenFileWriter:
         plain = learned == rows.lengths - 1
         masks = rows.trained[:0] if plain.all() else rows.trained[np.repeat(~plain, rows.lengths)]
         mask_offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.where(plain, 0, rows.lengths))])
+        borders = np.zeros(len(rows), np.int64) if rows.borders is None else rows.borders
         columns = [
             _column("ids", len(rows), rows.offsets, _array(pa.int32(), len(rows.ids), rows.ids)),
             _column("trained", len(rows), mask_offsets, _array(pa.bool_(), len(masks), _bits(masks)), ~plain),
             _array(pa.int64(), len(rows), rows.text_bytes),
+            _array(pa.int64(), len(rows), borders),
+            _targets(rows),
         ]
         self._ipc.write_batch(pa.record_batch(columns, schema=SCHEMA))
         self._trained += int(learned.sum())
@@ -97,7 +102,7 @@ def row_spans(batch: pa.RecordBatch, buffer: pa.Buffer) -> tuple[NDArray[np.int6
     Raises:
         ValueError: a row lies outside the file.
     """
-    ids, trained, text_bytes = batch.columns
+    ids, trained, text_bytes, *_ = batch.columns
     offsets = np.frombuffer(ids.buffers()[1], np.int64)[: len(ids) + 1]
     first = ids.buffers()[3].address - buffer.address
     lengths = np.diff(offsets)
@@ -119,6 +124,21 @@ def row_spans(batch: pa.RecordBatch, buffer: pa.Buffer) -> tuple[NDArray[np.int6
         if first + ends[-1] > buffer.size * 8:
             raise ValueError("a mask lies outside the file")
     return lengths, starts, bit_starts, np.frombuffer(text_bytes.buffers()[1], np.int64)[: len(ids)]
+
+
+def whole_rows(batch: pa.RecordBatch) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Of a record batch: where each row's second part begins, [rows], and its targets, [rows, targets]."""
+    border, targets = batch.columns[3:]
+    offsets = np.frombuffer(targets.buffers()[1], np.int64)[: len(batch) + 1]
+    each = (int(offsets[-1]) - int(offsets[0])) // max(len(batch), 1)
+    values = np.frombuffer(targets.buffers()[3] or b"", np.float64)[int(offsets[0]) : int(offsets[-1])]
+    return np.frombuffer(border.buffers()[1], np.int64)[: len(batch)], values.reshape(len(batch), each)
+
+
+def _targets(rows: TokenRows) -> pa.Array:
+    values = np.zeros((len(rows), 0)) if rows.targets is None else rows.targets
+    offsets = np.arange(len(rows) + 1, dtype=np.int64) * values.shape[1]
+    return _column("targets", len(rows), offsets, _array(pa.float64(), values.size, values.ravel()))
 
 
 # pa.array() of a NumPy array imports pandas, half a second of it; these do not

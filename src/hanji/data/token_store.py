@@ -22,7 +22,7 @@ from hanji.contracts.errors import ArtifactError, DataError, ResourceError
 from hanji.contracts.progress import Progress, Silent
 from hanji.contracts.rows import TokenRows
 from hanji.data.overlong import Overlong, RowCounts, fit_rows, span_positions
-from hanji.data.token_file import SCHEMA, TokenFileWriter, row_spans, sha256
+from hanji.data.token_file import SCHEMA, TokenFileWriter, row_spans, sha256, whole_rows
 
 TOKENS = "tokens.arrow"
 STATISTICS = "statistics.json"
@@ -31,8 +31,9 @@ STATISTICS = "statistics.json"
 class TokenStore:
     """Tokenised rows in a memory-mapped Arrow file, with `statistics.json` beside it.
 
-    Only where rows begin is held in memory (24 bytes a row); the tokens stay in the file, and the operating
-    system reads the pages that are asked for. A store may be larger than memory.
+    Only where rows begin is held in memory (24 bytes a row, and targets where there are some); the tokens
+    stay in the file, and the operating system reads the pages that are asked for. A store may be larger than
+    memory.
 
     Attributes:
         lengths: [rows] int64, tokens of each row, 2 at least.
@@ -50,9 +51,13 @@ class TokenStore:
         reader = pa.ipc.open_file(pa.BufferReader(buffer))
         if not reader.schema.equals(SCHEMA):
             raise ValueError("the columns are not those of a token store")
-        spans = [row_spans(reader.get_batch(index), buffer) for index in range(reader.num_record_batches)]
+        batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
+        spans = [row_spans(batch, buffer) for batch in batches]
         parts = zip(*spans, strict=True) if spans else [[np.zeros(0, np.int64)]] * 4
         self.lengths, self._starts, self._bit_starts, self._text_bytes = map(np.concatenate, parts)
+        borders, targets = zip(*map(whole_rows, batches), strict=True) if batches else ((), ())
+        self._borders = np.concatenate(borders) if any(part.any() for part in borders) else None
+        self._targets = np.concatenate(targets) if any(part.size for part in targets) else None
 
     @classmethod
     def open(cls, directory: Path) -> TokenStore:
@@ -108,7 +113,16 @@ class TokenStore:
             bits = span_positions(bit_starts[masked], lengths[masked])
             values = (self._bytes[bits >> 3] >> (bits & 7).astype(np.uint8)) & 1
             trained[np.repeat(masked, lengths)] = values.astype(np.bool_)
-        return TokenRows(ids, lengths, trained, self._text_bytes[indices])
+        borders, targets = (
+            None if of_rows is None else of_rows[indices] for of_rows in (self._borders, self._targets)
+        )
+        return TokenRows(ids, lengths, trained, self._text_bytes[indices], borders, targets)
+
+    def add_targets(self, values: NDArray[np.float64]) -> None:
+        """Gives each row further targets, [rows, targets], after those it has; they are not written."""
+        assert len(values) == len(self), "a target for each row"
+        own = values[:, :0] if self._targets is None else self._targets
+        self._targets = np.concatenate([own, values], axis=1)
 
 
 def build_token_store(
@@ -127,7 +141,7 @@ def build_token_store(
     or teach nothing; their counts are in the statistics, and noted to `progress`.
 
     Args:
-        encode: an objective's: one row of tokens for each row given.
+        encode: an objective's, from rows of data to rows of tokens.
         total_rows: for the progress, where known.
 
     Raises:
@@ -141,8 +155,7 @@ def build_token_store(
             with TokenFileWriter(partial / TOKENS, sequence_length) as writer:
                 for batch in _read_ahead(batches):
                     rows = encode(batch)
-                    assert len(rows) == len(batch), "an objective encodes each row to one row"
-                    name = _Namer(batch, counts.given)
+                    name = _Namer(batch if len(rows) == len(batch) else [], counts.given)
                     writer.write(fit_rows(rows, sequence_length, overlong, counts, name))
                     progress.advance("tokens", counts.given, total_rows, tokens=float(writer.tokens))
             _note(counts, sequence_length, progress)
@@ -185,7 +198,7 @@ class _Namer:
         self._batch, self._before = batch, before
 
     def __call__(self, index: int) -> str:
-        row = self._batch[index]
+        row = self._batch[index] if self._batch else {}
         named = [str(row[key]) for key in ("source", "id") if row.get(key)]
         return ": ".join([*named, f"row {self._before + index + 1}"])
 

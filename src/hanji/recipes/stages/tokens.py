@@ -18,7 +18,7 @@ from hanji.data.prepared import read_rows, row_kind, splits
 from hanji.data.token_store import TokenStore, build_token_store
 from hanji.recipes.context import StageContext
 
-_LAYOUT = 1
+_LAYOUT = 2
 """Raised when stores of older versions must not be used again."""
 
 
