@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hanji.contracts.batch import Batch
+from hanji.contracts.frame import Frame
 from hanji.contracts.loss import Loss
 from hanji.contracts.rows import TokenRows
 
@@ -41,6 +42,24 @@ class Encoder(Protocol):
     def pad_id(self) -> int: ...
     @property
     def vocabulary_size(self) -> int: ...
+    @property
+    def mask_id(self) -> int | None:
+        """The token that stands for a hidden one, where the tokenizer has it."""
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """Every special token: text is never encoded to one of them, except to the unknown token."""
+
+    @property
+    def frame(self) -> Frame:
+        """The special tokens around a text, and around two."""
+
+    @property
+    def continues_word(self) -> NDArray[np.bool_]:
+        """[vocabulary_size], whether a token goes on with the word of the token before it.
+
+        The first token of a text begins a word whatever is said here.
+        """
 
     def encode_texts(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Plain text to ids, without special tokens: ids [tokens] and lengths [texts]."""

@@ -17,7 +17,7 @@ def choose_padding(hf: Any, endings: Collection[int], template: str) -> tuple[in
     A tokenizer's own stays, unless it also ends a row: a model whose loss or attention knows padding by its
     id would then never learn to stop. In that case a special token made for padding is taken, then one kept
     in reserve, the unknown token, any special token that neither ends anything nor is in the template; and
-    last, since padding is masked wherever it stands, any id at all.
+    last, since padding is masked wherever it stands, any id at all; but never the mask token.
 
     Args:
         endings: ids that end a row or a turn.
@@ -37,11 +37,11 @@ def choose_padding(hf: Any, endings: Collection[int], template: str) -> tuple[in
     specials = {
         index: token.content
         for index, token in sorted(hf.added_tokens_decoder.items())
-        if token.special and index not in endings
+        if token.special and index not in endings and index != hf.mask_token_id
     }
     for index, token in _candidates(specials, hf, template):
         return index, token, f"Padding is {token}: {why}."
-    index = next((index for index in range(len(hf)) if index not in endings), 0)
+    index = next((index for index in range(len(hf)) if index not in {*endings, hf.mask_token_id}), 0)
     return index, None, f"Padding is id {index}, an ordinary token: {why}, and there is no spare special one."
 
 

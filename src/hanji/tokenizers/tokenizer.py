@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from hanji.contracts.errors import ModelError
+from hanji.contracts.frame import Frame
 from hanji.contracts.protocols import EncodedChat
+from hanji.tokenizers.backend import special_tokens
 from hanji.tokenizers.chat import Chat, ChatEncoder
+from hanji.tokenizers.framing import find_frame
 from hanji.tokenizers.load import load_hf
 from hanji.tokenizers.padding import choose_padding
 from hanji.tokenizers.text import TextEncoder
+from hanji.tokenizers.words import find_continuing
 
 
 class Tokenizer:
@@ -64,6 +68,37 @@ class Tokenizer:
     def pad_id(self) -> int:
         """The token that fills a batch up; it never ends a row."""
         return self._pad_id
+
+    @property
+    def mask_id(self) -> int | None:
+        """The token that stands for a hidden one, where the tokenizer has it."""
+        index: int | None = self.hf.mask_token_id
+        return index
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Every special token: text is never encoded to one of them, except to the unknown token."""
+        return frozenset([*self.hf.all_special_ids, *special_tokens(self.hf.backend_tokenizer).values()])
+
+    @cached_property
+    def frame(self) -> Frame:
+        """The special tokens that this tokenizer puts around a text, and around two.
+
+        Raises:
+            ModelError: where they depend on the text.
+        """
+        return find_frame(self.hf, self.encode_texts)
+
+    @cached_property
+    def continues_word(self) -> NDArray[np.bool_]:
+        """[vocabulary_size], whether a token goes on with the word of the token before it.
+
+        The first token of a text begins a word whatever is said here.
+
+        Raises:
+            ModelError: where this kind of tokenizer does not tell.
+        """
+        return find_continuing(self.hf.backend_tokenizer, self.vocabulary_size)
 
     @property
     def eos_ids(self) -> list[int]:

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from transformers import PreTrainedTokenizerFast
 
@@ -30,6 +30,8 @@ PATTERNS: Final = {
 
 _CHAT_SPECIALS: Final = (PAD, END_OF_TEXT, TURN_START, TURN_END)
 _BERT_SPECIALS: Final = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_MASKS: Final = ("[MASK]", "<mask>", "<|mask|>")
+"""Special tokens that are taken for the mask token, without which no masked model can be trained."""
 _UNKNOWN: Final = "<unk>"
 _BYTES: Final = tuple(f"<0x{byte:02X}>" for byte in range(256))
 _DEFAULT_MIN_FREQUENCY: Final = 2
@@ -49,6 +51,7 @@ def train_tokenizer(
 
     `bpe` works on bytes and `unigram` falls back to them: both can write any text, know documents and turns
     by special tokens, and carry the ChatML template. `wordpiece` is BERT's, cased, and leaves accents alone.
+    It has a mask token; the others have one where `special_tokens` holds [MASK], <mask> or <|mask|>.
 
     Args:
         vocab_size: tokens in all, special ones included. Where the texts hold fewer, the vocabulary is what
@@ -64,6 +67,7 @@ def train_tokenizer(
     progress = progress or Silent()
     usual = _BERT_SPECIALS if algorithm == "wordpiece" else _CHAT_SPECIALS
     specials = [*usual, *_checked(special_tokens, usual)]
+    mask = _mask_among(specials)
     counted = _Counted(texts, progress)
     if algorithm == "bpe":
         backend = _train_bpe(counted, vocab_size, specials, pattern, min_frequency)
@@ -81,7 +85,7 @@ def train_tokenizer(
             f"The text is too small for {vocab_size:,} tokens: the vocabulary has {size:,}. "
             "Give more text, or ask for fewer."
         )
-    return _wrap(backend, algorithm, specials)
+    return _wrap(backend, algorithm, specials, mask)
 
 
 def _train_bpe(
@@ -241,20 +245,25 @@ def _with_specials(backend: Backend, specials: Sequence[str]) -> Backend:
     return backend
 
 
-def _wrap(backend: Backend, algorithm: str, further: Sequence[str]) -> Tokenizer:
+def _wrap(backend: Backend, algorithm: str, further: Sequence[str], mask: str | None) -> Tokenizer:
+    told: dict[str, Any] = {}
     if algorithm == "wordpiece":
-        pad, unknown, start, separator, mask = _BERT_SPECIALS
+        pad, unknown, start, separator, _ = _BERT_SPECIALS
         names = {"pad_token": pad, "unk_token": unknown, "cls_token": start, "sep_token": separator}
-        names["mask_token"] = mask
+        # so that BERT is told which of two texts a token belongs to
+        told = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
     else:
         names = {"pad_token": PAD, "bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}
         if algorithm == "unigram":
             names["unk_token"] = _UNKNOWN
+    if mask is not None:
+        names["mask_token"] = mask
     extra = [token for token in (TURN_START, TURN_END, *further) if backend.token_to_id(token) is not None]
     hf = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         extra_special_tokens=[token for token in dict.fromkeys(extra) if token not in names.values()],
         **names,
+        **told,
     )
     if algorithm != "wordpiece":
         hf.chat_template = TEMPLATE
@@ -266,6 +275,17 @@ def _checked(special_tokens: Sequence[str], usual: Sequence[str]) -> list[str]:
         if not token or token.strip() != token:
             raise ConfigError("a special token must have letters, and no space around them", value=token)
     return list(dict.fromkeys(token for token in special_tokens if token not in usual))
+
+
+def _mask_among(specials: Sequence[str]) -> str | None:
+    """The one special token that stands for hidden ones, or None."""
+    found = [token for token in specials if token in _MASKS]
+    if len(found) > 1:
+        raise ConfigError(
+            "a tokenizer has one mask token", where="special_tokens", value=found,
+            expected=f"at most one of {', '.join(_MASKS)}; wordpiece has [MASK] already",
+        )  # fmt: skip
+    return found[0] if found else None
 
 
 def _room(vocab_size: int, fixed: int, what: str) -> int:
