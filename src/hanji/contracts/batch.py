@@ -65,11 +65,13 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on `device`."""
-        moved = {
-            name: None if (tensor := getattr(self, name)) is None else tensor.to(device)
-            for name in ("input_ids", "labels", "segments", "targets")
-        }
-        return replace(self, **moved)
+        segments, targets = (
+            None if tensor is None else tensor.to(device) for tensor in (self.segments, self.targets)
+        )
+        return replace(
+            self, input_ids=self.input_ids.to(device), labels=self.labels.to(device),
+            segments=segments, targets=targets,
+        )  # fmt: skip
 
     def split(self, micro_batch_tokens: int) -> Iterator[Batch]:
         """Parts of at most `micro_batch_tokens` tokens, cut between rows; a longer one stands alone."""
@@ -117,7 +119,9 @@ class Batch:
         before = torch.tensor(ids, device=self.input_ids.device)
 
         def each(tokens: Tensor, added: Tensor) -> Tensor:
-            return torch.cat([part for row in tokens.split(self.lengths) for part in (added, row)])
+            return torch.cat(
+                [part for row in torch.split(tokens, list(self.lengths)) for part in (added, row)]
+            )
 
         return replace(
             self,

@@ -26,10 +26,16 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The terms of one part of a batch, and what else was seen (`metrics`: name → sum and unit)."""
+    """The terms of one part of a batch, and what else was seen.
+
+    Attributes:
+        metrics: name → sum and unit.
+        observed: name → a value for each row, [rows, ...], for scores that are no means (correlations, F1).
+    """
 
     terms: Mapping[str, Term]
     metrics: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    observed: Mapping[str, Tensor] = field(default_factory=dict)
 
     def normalised(self, counts: Mapping[str, float]) -> Tensor:
         """[] this part's share of the mean loss; `counts` are of the whole batch: all parts, all ranks."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +14,13 @@ from torch import Tensor, nn
 
 from hanji.contracts.batch import Batch
 from hanji.contracts.frame import Frame
+from hanji.contracts.labels import Labels
 from hanji.contracts.loss import Loss
 from hanji.contracts.rows import TokenRows
+
+Head = Literal["causal", "masked", "pretraining", "classification"]
+"""What a model ends in: the next token; hidden tokens; hidden tokens and how two texts stand to each other;
+scores of a whole document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,21 @@ class EncodedChat:
     ids: NDArray[np.int32]
     trained: NDArray[np.bool_]
     text_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The surroundings of an objective.
+
+    Attributes:
+        encoder: the tokenizer.
+        sequence_length: longest row in tokens.
+        labels: what rows are labelled with, where they are.
+    """
+
+    encoder: Encoder
+    sequence_length: int
+    labels: Labels | None = None
 
 
 class Encoder(Protocol):
@@ -82,29 +104,56 @@ class Encoder(Protocol):
 
 
 class Policy(Protocol):
-    """The model under training, as an objective sees it."""
+    """The model under training, as an objective sees it; which of these it can do depends on its head."""
 
     def negative_log_likelihood(self, batch: Batch) -> Mapping[str, Tensor]:
         """Summed −log p(label) at the labelled positions.
 
         Returns:
             `nll`: [] the sum, with its graph; `correct`: [] how many labels were the most probable token;
-            `auxiliary`: [] the model's own extra loss (load balancing of experts), times the tokens, if any.
+            `auxiliary`: [] the model's own extra loss (load balancing of experts), times the tokens, if any;
+            `relation`: [documents, 2] logits of how a document's two texts stand to each other, where the
+            head tells (next-sentence prediction, sentence order).
         """
 
     def token_log_probabilities(self, batch: Batch) -> Tensor:
         """[labelled positions] log p(label), with its graph, in the order of the batch."""
 
+    def document_scores(self, batch: Batch) -> Tensor:
+        """[documents, outputs] what the classification head says of each document, with its graph."""
+
+    def switched_off(self) -> AbstractContextManager[None]:
+        """The model as it was before its method was applied, inside; for methods that allow it."""
+
 
 class Objective(Protocol):
-    """What is minimised. One file and one registry line each."""
+    """What is minimised. One file and one registry line each.
+
+    Its options are the arguments of `__init__`, plain and typed; a recipe gives them beside the name.
+
+    Attributes:
+        rows: the kind of row it learns from: `text`, `chat`, `labelled`, `preference`.
+        head: what the model must end in.
+        overlong: what can be done with rows longer than the sequence, the default first.
+        reference: whether `loss` compares with the model before training: then `reference_values` is asked
+            for, on the spot where the method can be switched off, else once for all rows before training.
+    """
 
     name: str
     rows: str
-    """The kind of row it learns from: `text`, `chat`, ..."""
+    head: Head
+    overlong: tuple[str, ...]
+    reference: bool
+
+    def bind(self, task: Task) -> None:
+        """Learns of its surroundings, once, before anything is encoded.
+
+        Raises:
+            HanjiError: something that it needs is not there, as a mask token or labels.
+        """
 
     def encode(self, rows: Sequence[Mapping[str, Any]], encoder: Encoder) -> TokenRows:
-        """Rows of prepared data to tokens; one row in, one row out."""
+        """Rows of prepared data to rows of tokens, in order; usually one to one."""
 
     def collate(self, rows: TokenRows) -> Batch:
         """Tokens to a batch with labels."""
@@ -118,10 +167,59 @@ class Objective(Protocol):
     def loss(self, policy: Policy, batch: Batch) -> Loss: ...
 
 
+class ComparesWithReference(Protocol):
+    """What an objective with `reference` has besides."""
+
+    def reference_values(self, policy: Policy, batch: Batch) -> Tensor:
+        """[rows, values] what the loss must know of the reference model; they become the last targets."""
+
+
 class Method(Protocol):
-    """Which parameters learn. One file and one registry line each."""
+    """Which parameters learn. One file and one registry line each.
+
+    Its options are the arguments of `__init__`, plain and typed; a recipe gives them beside the name.
+
+    Attributes:
+        adds: whether it leaves the model as it is and learns something beside it: then only that is saved, in
+            PEFT's format, and it can be switched off. Otherwise the whole model is saved.
+        merges: whether what it adds can become part of the model's own weights.
+    """
 
     name: str
+    adds: bool
+    merges: bool
 
-    def apply(self, model: nn.Module) -> nn.Module:
-        """Adds what it adds to the model, and leaves `requires_grad` only where something learns."""
+    def apply(
+        self, model: nn.Module, *, new: Sequence[str] = (), encoder: Encoder | None = None
+    ) -> nn.Module:
+        """Adds what it adds to the model, and leaves `requires_grad` only where something learns.
+
+        Args:
+            new: modules with random weights (a classification head), which learn whatever the method.
+            encoder: the model's tokenizer, for methods that begin with words.
+
+        Raises:
+            ConfigError: options that this model cannot serve.
+        """
+
+
+class AddingMethod(Method, Protocol):
+    """A method with `adds`: what it added can be saved, switched off and, perhaps, merged."""
+
+    def save(self, model: nn.Module, directory: Path, *, base: str, state: Mapping[str, Tensor]) -> None:
+        """Writes what was added as PEFT does: `adapter_config.json`, `adapter_model.safetensors`.
+
+        Args:
+            base: where the model without it is found.
+            state: the model's whole state.
+        """
+
+    def switched_off(self, model: nn.Module) -> AbstractContextManager[None]:
+        """The model without what was added, inside."""
+
+    def merge(self, model: nn.Module) -> nn.Module:
+        """The plain model with what was learned in its own weights.
+
+        Raises:
+            ConfigError: it cannot be merged; says why.
+        """

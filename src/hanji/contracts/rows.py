@@ -69,13 +69,11 @@ class TokenRows:
         ends = np.cumsum(lengths)
         moved = np.repeat(starts - (ends - lengths), lengths)
         positions = np.arange(len(moved)) + moved
-        borders, targets, keys = (
-            None if of_rows is None else of_rows[indices]
-            for of_rows in (self.borders, self.targets, self.keys)
-        )
         return TokenRows(
             self.ids[positions], lengths, self.trained[positions], self.text_bytes[indices],
-            borders, targets, keys,
+            None if self.borders is None else self.borders[indices],
+            None if self.targets is None else self.targets[indices],
+            None if self.keys is None else self.keys[indices],
         )  # fmt: skip
 
 
