@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -15,10 +16,11 @@ from hypothesis import strategies as st
 
 from hanji.contracts.errors import DataError
 from hanji.tokenizers import fast
+from hanji.tokenizers.backend import plain_description, text_backend
 from hanji.tokenizers.text import TextEncoder
 from hanji.tokenizers.tokenizer import Tokenizer
+from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
-from tokenizers import models, pre_tokenizers
 
 Make = Callable[..., Tokenizer]
 texts = st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=5)
@@ -61,6 +63,47 @@ def test_gigatoken_does_the_work_where_it_can(make_trained: Make, monkeypatch: p
         assert ours.tolist() == theirs.tolist()
 
 
+def test_many_texts_are_encoded_at_once(make_trained: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by one first, then all at once: the same ids, whichever way they are made."""
+    gigatoken = pytest.importorskip("gigatoken")
+    at_once: list[int] = []
+    real = gigatoken.Tokenizer.encode_batch
+    monkeypatch.setattr(
+        gigatoken.Tokenizer,
+        "encode_batch",
+        lambda self, many: (at_once.append(len(many)), real(self, many))[1],
+    )
+    monkeypatch.setattr(fast, "_WORTH_AN_IMPORT", 20_000)
+    encoder = TextEncoder(make_trained("bpe").hf.backend_tokenizer)
+    many = ["한지 <|im_end|>", "", "paper " * 50, "\n\n \t"]
+    rows = [encoder.encode(many * 2) for _ in range(4)]
+    assert at_once[1:] == [8, 8], "the third call and the fourth, after a probe"
+    right = expected(make_trained("bpe"), many * 2)
+    for ids, lengths in rows:
+        assert ids.tolist() == list(chain.from_iterable(right)) and ids.dtype == np.int32
+        assert lengths.tolist() == [len(row) for row in right] and lengths.dtype == np.int64
+
+
+def test_many_texts_are_not_encoded_at_once_where_that_disagrees(
+    make_trained: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gigatoken = pytest.importorskip("gigatoken")
+    real = gigatoken.Tokenizer.encode_batch
+    monkeypatch.setattr(gigatoken.Tokenizer, "encode_batch", lambda self, many: real(self, many[::-1]))
+    monkeypatch.setattr(fast, "_WORTH_AN_IMPORT", 0)
+    encoder = TextEncoder(make_trained("bpe").hf.backend_tokenizer)
+    assert encoder.encode(["b", "a"])[0].tolist() == [
+        *chain.from_iterable(expected(make_trained("bpe"), ["b", "a"]))
+    ]
+
+
+@pytest.mark.parametrize("algorithm", ["bpe", "wordpiece"])
+def test_a_copy_that_shares_the_model_is_the_same_tokenizer(make_trained: Make, algorithm: str) -> None:
+    backend = Backend.from_str(make_trained(algorithm, 900).hf.backend_tokenizer.to_str())
+    backend.add_tokens(["zebra", AddedToken("stripe", normalized=True, single_word=True)])
+    assert json.loads(text_backend(backend).to_str()) == plain_description(backend)
+
+
 def test_gigatoken_is_not_used_where_it_disagrees(
     make_trained: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,8 +113,8 @@ def test_gigatoken_is_not_used_where_it_disagrees(
         def __init__(self, right: object) -> None:
             self._right = right
 
-        def encode_batch(self, many: list[str]) -> object:
-            return self._right.encode_batch([text.replace("ㅋ", "") for text in many])  # type: ignore[attr-defined]
+        def encode(self, text: str) -> object:
+            return self._right.encode(text.replace("ㅋ", ""))  # type: ignore[attr-defined]
 
     right = gigatoken.Tokenizer.from_json
     monkeypatch.setattr(gigatoken.Tokenizer, "from_json", lambda text: Wrong(right(text)))

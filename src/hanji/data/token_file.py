@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from hanji.contracts.rows import TokenRows
 from hanji.data.overlong import trained_per_row
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 SCHEMA = pa.schema(
     [
@@ -38,7 +42,7 @@ class TokenFileWriter:
         self._pending_tokens = 0
 
     def __enter__(self) -> TokenFileWriter:
-        self._file = self.path.open("wb")
+        self._file = _Summed(self.path)
         self._ipc = pa.ipc.new_file(pa.PythonFile(self._file, mode="w"), SCHEMA)
         return self
 
@@ -82,14 +86,32 @@ class TokenFileWriter:
 
     def statistics(self) -> dict[str, Any]:
         """Of the file, once it is closed."""
+        data = {"file": self.path.name, "bytes": self.path.stat().st_size, "sha256": self._file.sha256()}
         return {
             "rows": self.rows,
             "tokens": self.tokens,
             "trained_tokens": self._trained,
             "text_bytes": self._text_bytes,
             "lengths": _describe(self._lengths),
-            "data": {"file": self.path.name, "bytes": self.path.stat().st_size, "sha256": sha256(self.path)},
+            "data": data,
         }
+
+
+class _Summed(io.BufferedWriter):
+    """A file to write to that sums up what is written: it need not be read again for its checksum."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "w"))
+        self._sum = hashlib.sha256()
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Writes all of it."""
+        self._sum.update(data)
+        return super().write(data)
+
+    def sha256(self) -> str:
+        """Of all that was written."""
+        return self._sum.hexdigest()
 
 
 def row_spans(batch: pa.RecordBatch, buffer: pa.Buffer) -> tuple[NDArray[np.int64], ...]:

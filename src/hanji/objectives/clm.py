@@ -36,14 +36,12 @@ def _enclose(
     ids: NDArray[np.int32], lengths: NDArray[np.int64], first: int | None, last: int | None
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Puts `first` before and `last` after each row, where they are not None."""
-    starts = np.cumsum(lengths) - lengths
-    before, after = int(first is not None), int(last is not None)
-    enclosed_lengths = lengths + before + after
-    enclosed_starts = np.cumsum(enclosed_lengths) - enclosed_lengths
+    enclosed_lengths = lengths + int(first is not None) + int(last is not None)
+    ends = np.cumsum(enclosed_lengths)
     enclosed = np.empty(int(enclosed_lengths.sum()), np.int32)
-    if first is not None:
-        enclosed[enclosed_starts] = first
-    if last is not None:
-        enclosed[enclosed_starts + enclosed_lengths - 1] = last
-    enclosed[np.arange(len(ids)) + np.repeat(enclosed_starts + before - starts, lengths)] = ids
+    inside = np.ones(len(enclosed), np.bool_)
+    for places, token in ((ends - enclosed_lengths, first), (ends - 1, last)):
+        if token is not None:
+            enclosed[places], inside[places] = token, False
+    enclosed[inside] = ids
     return enclosed, enclosed_lengths

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from hanji.contracts.errors import ModelError
 from tokenizers import Tokenizer as Backend
+from tokenizers import models
 
 PRIVATE_USE: Final = range(0xF0000, 0x10FFFE)
 """Code points without a meaning, from which names are taken that no text holds."""
@@ -30,10 +31,11 @@ def text_backend(backend: Backend) -> Backend:
     """A copy to which special tokens in a text are ordinary letters.
 
     A Unigram model would still find them among its pieces. There they get a name with a space, which its
-    pre-tokenizer has turned into another character before the model looks.
+    pre-tokenizer has turned into another character before the model looks. Other models are shared with the
+    copy, which then costs nothing.
     """
-    description = plain_description(backend)
-    if description["model"]["type"] == "Unigram":
+    if isinstance(backend.model, models.Unigram):
+        description = plain_description(backend)
         added = description["added_tokens"]
         description["added_tokens"] = []
         _rename_pieces(
@@ -41,7 +43,12 @@ def text_backend(backend: Backend) -> Backend:
             {token["content"]: f" {token['content']}" for token in added if token["special"]},
         )
         return Backend.from_str(json.dumps(description))
-    copy = Backend.from_str(json.dumps(description))
+    added_tokens = backend.get_added_tokens_decoder()
+    copy = Backend(backend.model)
+    copy.normalizer, copy.pre_tokenizer, copy.decoder = (
+        backend.normalizer, backend.pre_tokenizer, backend.decoder
+    )  # fmt: skip
+    copy.add_tokens([added_tokens[index] for index in sorted(added_tokens)])
     copy.encode_special_tokens = True
     return copy
 
