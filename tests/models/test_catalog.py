@@ -6,9 +6,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from transformers import AutoModelForMaskedLM
 
 from hanji.contracts.errors import ConfigError
 from hanji.models.catalog import (
+    LORA_RANK,
     METHODS,
     OPEN_MODELS,
     find,
@@ -39,6 +42,38 @@ def test_estimates_agree_with_a_trace(name: str) -> None:
     assert estimate == pytest.approx(trace.peak_bytes, rel=0.15)
 
 
+@pytest.mark.parametrize("name", ["bert-micro", "bert-tiny", "modernbert-micro", "modernbert-tiny"])
+def test_estimates_of_encoders_agree_with_what_autograd_keeps(name: str) -> None:
+    model = AutoModelForMaskedLM.from_config(preset_config(name, vocab_size=200)).train()
+    own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+    kept: dict[int, torch.Tensor] = {}  # held, so that no storage is used twice
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.base_model(input_ids=torch.zeros(8, 64, dtype=torch.int64))
+    measured = sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in own)
+    parameters = PRESETS[name].parameters(200)
+    estimate = training_bytes(PRESETS[name], parameters, "full", 8 * 64) - 16 * parameters
+    assert estimate == pytest.approx(measured, rel=0.15)
+
+
+@pytest.mark.parametrize("name", ["bert-nano", "modernbert-nano"])
+def test_matrices_of_encoders_get_lora_as_they_stand(name: str) -> None:
+    with torch.device("meta"):
+        model = AutoModelForMaskedLM.from_config(preset_config(name, vocab_size=200))
+    blocks = [
+        module
+        for path, module in model.base_model.named_modules()
+        if isinstance(module, torch.nn.Linear) and ".layer" in f".{path}"
+    ]
+    expected = sum(LORA_RANK * (matrix.in_features + matrix.out_features) for matrix in blocks)
+    assert len(blocks) == PRESETS[name].layers * (6 if name.startswith("bert") else 4)
+    assert trainable_parameters(PRESETS[name], 0, "lora") == expected
+
+
 def test_methods_that_learn_less_need_less() -> None:
     model = OPEN_MODELS["SmolLM2-135M"]
     needs = {method: training_bytes(model.shape, model.parameters, method, 1024) for method in METHODS}
@@ -58,8 +93,17 @@ def test_names_are_found_and_near_ones_suggested() -> None:
     assert find("qwen3-0.6b") is OPEN_MODELS["Qwen3-0.6B"]
     assert find("HuggingFaceTB/SmolLM2-135M-Instruct") is OPEN_MODELS["SmolLM2-135M"]
     assert find("llama-nano") is PRESETS["llama-nano"]
+    assert find("KLUE/bert-base") is OPEN_MODELS["KLUE-BERT"]
     with pytest.raises(ConfigError, match="did you mean `smollm2-135m`"):
         find("SmolLM-135M")
+
+
+def test_open_models_are_listed_from_the_smallest_on() -> None:
+    sizes = [model.parameters for model in OPEN_MODELS.values()]
+    assert sizes == sorted(sizes)
+    encoders = [model for model in OPEN_MODELS.values() if model.shape.kind == "encoder"]
+    assert len(encoders) == 5 and not any(model.chat for model in encoders)
+    assert any(model.korean for model in encoders)
 
 
 def test_listing_needs_no_torch() -> None:

@@ -21,6 +21,7 @@ from hanji.models.catalog import (
     training_bytes,
 )
 from hanji.models.presets import PRESETS, Preset
+from hanji.models.shapes import Kind
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
 _MICRO_BATCH_TOKENS = 4096
 _NEW_FOR_SO_MANY_EPOCHS = 4
 """Repeated so often, text still teaches almost like new text (Muennighoff et al. 2023)."""
+_BLANK: dict[Kind, str] = {
+    "decoder": "Blank decoders, to pre-train",
+    "encoder": "Blank encoders, to pre-train on masked text",
+}
+_LEARNS: dict[Kind, str] = {
+    "decoder": "causal pre-training: the next token",
+    "encoder": "masked pre-training: hidden tokens, from both sides",
+}
 
 
 def models(
@@ -59,14 +68,18 @@ def models(
     if tokens is not None:
         _for_tokens(tokens, vocab_size)
         return
-    show(_presets(vocab_size, micro_batch_tokens, free))
-    show(_open_models(micro_batch_tokens, free))
+    kinds: tuple[Kind, ...] = ("decoder", "encoder")
+    for kind in kinds:
+        show(_presets(kind, vocab_size, micro_batch_tokens, free))
+    for kind in kinds:
+        show(_open_models(kind, micro_batch_tokens, free))
     show(
         f"[dim]Memory: fp32, AdamW, {micro_batch_tokens:,} tokens at once (train.micro_batch_tokens). "
         f"[green]Green[/green] fits: {size(free)} are free.\n"
         f"freeze: the last quarter of the blocks learns; adapter: size {ADAPTER_SIZE}; "
         f"prompt: {PROMPT_TOKENS} tokens; lora: rank {LORA_RANK}.\n"
-        "Tokens that fit: 20 for each parameter (Hoffmann et al. 2022).\n"
+        "Tokens that fit: 20 for each parameter (Hoffmann et al. 2022); of decoders, which learn from every "
+        "token.\n"
         "`hanji models NAME` tells more; `hanji plan RECIPE` tells it exactly.[/]"
     )
 
@@ -106,13 +119,19 @@ def _table(title: str, columns: tuple[str, ...], left: tuple[str, ...]) -> Table
     return table
 
 
-def _presets(vocab_size: int, micro_batch_tokens: int, free: float) -> Table:
+def _presets(kind: Kind, vocab_size: int, micro_batch_tokens: int, free: float) -> Table:
     from hanji.cli.figures import count
 
-    columns = ("preset", "parameters", "without embeddings", "context", "tokens that fit", "memory")
-    table = _table(f"Blank models, to pre-train (vocabulary {vocab_size:,})", columns, ("preset",))
+    decodes = kind == "decoder"
+    columns = ["preset", "parameters", "without embeddings", "context", "tokens that fit", "memory"]
+    if not decodes:
+        columns.remove("tokens that fit")  # the rule is for models that predict every token
+    title = f"{_BLANK[kind]} (vocabulary {vocab_size:,})"
+    table = _table(title, tuple(columns), ("preset",))
     family = None
     for preset in PRESETS.values():
+        if preset.kind != kind:
+            continue
         if family not in (None, preset.family):
             table.add_section()
         family = preset.family
@@ -120,23 +139,31 @@ def _presets(vocab_size: int, micro_batch_tokens: int, free: float) -> Table:
         needed = training_bytes(preset, parameters, "full", micro_batch_tokens)
         table.add_row(
             f"[bold]{preset.name}[/]", count(parameters), count(preset.non_embedding_parameters),
-            f"{preset.context:,}", count(fitting_tokens(parameters)), _needs(needed, free),
+            f"{preset.context:,}", *([count(fitting_tokens(parameters))] if decodes else []),
+            _needs(needed, free),
         )  # fmt: skip
     return table
 
 
-def _open_models(micro_batch_tokens: int, free: float) -> Table:
+def _open_models(kind: Kind, micro_batch_tokens: int, free: float) -> Table:
     columns = ("model", "size", "context", "licence", "Korean", *METHODS)
-    table = _table("Open models, to fine-tune; memory in GB by method", columns, ("model", "licence"))
+    title = f"Open {kind}s, to fine-tune; memory in GB by method"
+    table = _table(title, columns, ("model", "licence"))
     for model in OPEN_MODELS.values():
+        if model.shape.kind != kind:
+            continue
         needs = [
             training_bytes(model.shape, model.parameters, method, micro_batch_tokens) for method in METHODS
         ]
         table.add_row(
-            f"[bold]{model.name}[/]", _rounded(model.parameters), f"{model.context // 1024}k",
+            f"[bold]{model.name}[/]", _rounded(model.parameters), _context(model.context),
             _short(model.licence), "✓" if model.korean else "", *(_gigabytes(need, free) for need in needs),
         )  # fmt: skip
     return table
+
+
+def _context(tokens: int) -> str:
+    return f"{tokens // 1024}k" if tokens >= 1024 else str(tokens)
 
 
 def _short(licence: str) -> str:
@@ -154,16 +181,8 @@ def _detail(found: Preset | OpenModel, vocab_size: int, micro_batch_tokens: int,
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("", f"[bold]{found.name}[/]")
-    if isinstance(found, OpenModel):
-        table.add_row("hub id", found.hub_id)
-        table.add_row("licence", found.licence)
-        table.add_row("languages", found.languages)
-        table.add_row("tuned to", "follow instructions" if found.chat else "continue text")
-        table.add_row("parameters", f"{count(parameters)} ({parameters:,})")
-    else:
-        table.add_row("parameters", f"{count(parameters)} with a vocabulary of {vocab_size:,}")
-        table.add_row("without embeddings", f"{count(shape.non_embedding_parameters)}")
-        table.add_row("tokens that fit", f"{count(fitting_tokens(parameters))} (20 for each parameter)")
+    for row in _blank(found, vocab_size) if isinstance(found, Preset) else _published(found):
+        table.add_row(*row)
     table.add_row("context", f"{shape.context:,} tokens")
     pairs = "" if shape.heads == shape.key_value_heads else f", {shape.key_value_heads} of keys and values"
     table.add_row(
@@ -179,9 +198,43 @@ def _detail(found: Preset | OpenModel, vocab_size: int, micro_batch_tokens: int,
         line = _needs(training_bytes(shape, parameters, method, micro_batch_tokens), free)
         line.append(f"  {count(learning)} parameters learn", style="dim")
         table.add_row(f"  {method}", line)
-    place = f"kind: pretrain\nmodel: {found.name}" if isinstance(found, Preset) else f"model: {found.hub_id}"
-    table.add_row("in a recipe", f"[cyan]{place}[/]")
+    table.add_row("in a recipe", f"[cyan]{_in_a_recipe(found)}[/]")
     return table
+
+
+def _blank(preset: Preset, vocab_size: int) -> list[tuple[str, str]]:
+    from hanji.cli.figures import count
+
+    parameters = preset.parameters(vocab_size)
+    rows = [
+        ("kind", f"{preset.kind}; {_LEARNS[preset.kind]}"),
+        ("parameters", f"{count(parameters)} with a vocabulary of {vocab_size:,}"),
+        ("without embeddings", count(preset.non_embedding_parameters)),
+    ]
+    if preset.kind == "decoder":
+        rows.append(("tokens that fit", f"{count(fitting_tokens(parameters))} (20 for each parameter)"))
+    return rows
+
+
+def _published(model: OpenModel) -> list[tuple[str, str]]:
+    from hanji.cli.figures import count
+
+    tuned = "follow instructions" if model.chat else "continue text"
+    return [
+        ("kind", model.shape.kind),
+        ("hub id", model.hub_id),
+        ("licence", model.licence),
+        ("languages", model.languages),
+        ("tuned to", tuned if model.shape.kind == "decoder" else "name hidden tokens"),
+        ("parameters", f"{count(model.parameters)} ({model.parameters:,})"),
+    ]
+
+
+def _in_a_recipe(found: Preset | OpenModel) -> str:
+    if isinstance(found, OpenModel):
+        return f"model: {found.hub_id}"
+    objective = "\nobjective: mlm" if found.kind == "encoder" else ""
+    return f"kind: pretrain\nmodel: {found.name}{objective}"
 
 
 def _for_tokens(tokens: int, vocab_size: int) -> None:
@@ -197,9 +250,10 @@ def _for_tokens(tokens: int, vocab_size: int) -> None:
         f"like new text (Muennighoff et al. 2023): {count(repeated)}."
     )
     columns = ("preset", "parameters", "tokens that fit", "times through yours")
-    table = _table(f"The nearest presets (vocabulary {vocab_size:,})", columns, ("preset",))
-    for family in dict.fromkeys(preset.family for preset in PRESETS.values()):
-        own = [preset for preset in PRESETS.values() if preset.family == family]
+    table = _table(f"The nearest decoders (vocabulary {vocab_size:,})", columns, ("preset",))
+    decoders = [preset for preset in PRESETS.values() if preset.kind == "decoder"]
+    for family in dict.fromkeys(preset.family for preset in decoders):
+        own = [preset for preset in decoders if preset.family == family]
         nearest = min(own, key=lambda preset: abs(_ratio(preset, vocab_size, best)))
         parameters = nearest.parameters(vocab_size)
         times = fitting_tokens(parameters) / tokens
@@ -207,7 +261,7 @@ def _for_tokens(tokens: int, vocab_size: int) -> None:
             f"[bold]{nearest.name}[/]", count(parameters), count(fitting_tokens(parameters)), f"{times:,.1f}"
         )
     show(table)
-    smallest = min(preset.parameters(vocab_size) for preset in PRESETS.values())
+    smallest = min(preset.parameters(vocab_size) for preset in decoders)
     if smallest > repeated:
         show(
             "[yellow]That is little text even for the smallest preset:[/] take a smaller vocabulary "

@@ -1,4 +1,4 @@
-"""Well-known open models to fine-tune, and what training a decoder of a shape needs, without building it.
+"""Well-known open models to fine-tune, and what training a model of a shape needs, without building it.
 
 Facts are those of the models' cards; parameters are checked against the shapes in a test. Nothing here
 imports torch, so that the command line answers at once.
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hanji.contracts.errors import ConfigError, nearest
-from hanji.models.presets import PRESETS, Family, Preset
+from hanji.models.presets import PRESETS, Preset, named_presets
+from hanji.models.shapes import Family
 
 Method = Literal["full", "freeze", "adapter", "prompt", "lora"]
 METHODS: tuple[Method, ...] = ("full", "freeze", "adapter", "prompt", "lora")
@@ -32,9 +33,12 @@ _ACTIVATIONS: Mapping[Family, tuple[float, float, float, float]] = {
     "llama": (4.57, 4.57, 2.01, 3.95),
     "gpt2": (1.53, 1.53, 1.53, 6.11),
     "qwen3": (1.81, 5.59, 2.80, 5.42),
+    "bert": (4.0, 3.0, 2.0, 2.0),
+    "modernbert": (4.0, 3.0, 2.0, 4.0),
 }
 """Numbers kept for the backward pass, for each token and block, as multiples of the width of the hidden
-states, of the queries, of the keys and of the feed-forward layer; fitted to traces of the presets."""
+states, of the queries, of the keys and of the feed-forward layer. Those of decoders are fitted to traces of
+the presets; those of encoders are counted: what autograd keeps of a block when documents lie end to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,11 @@ class OpenModel:
 
     Attributes:
         hub_id: where, as a recipe's `model` takes it.
-        parameters: of the published weights.
+        parameters: of the published weights; of an encoder's, as far as its masked head goes.
         context: longest sequence in tokens that it is said to read.
         languages: as its card says.
         korean: whether Korean is among them.
-        chat: whether it is instruction-tuned.
+        chat: whether it is instruction-tuned; never an encoder.
         shape: of its blocks. `vocab_size`: rows of its embedding.
     """
 
@@ -72,9 +76,18 @@ def _shape(
 
 _QWEN_LANGUAGES = "English, Chinese, Korean and 26 more"
 _QWEN3_LANGUAGES = "119 languages, Korean among them"
+_BERT_BASE = _shape("bert", 12, 768, 12, 12, 64, 3072, 512)
 _LLAMA_LANGUAGES = "English, German, French, Italian, Portuguese, Hindi, Spanish, Thai"
 
 _TABLE = (
+    OpenModel(
+        "BERT", "google-bert/bert-base-uncased", 109_514_298, 512, "Apache-2.0", "English", False, False,
+        _BERT_BASE, 30_522,
+    ),
+    OpenModel(
+        "KLUE-BERT", "klue/bert-base", 110_650_880, 512, "CC-BY-SA-4.0", "Korean", True, False,
+        _BERT_BASE, 32_000,
+    ),
     OpenModel(
         "GPT-2", "openai-community/gpt2", 124_439_808, 1024, "MIT", "English", False, False,
         _shape("gpt2", 12, 768, 12, 12, 64, 3072, 1024), 50_257,
@@ -84,8 +97,20 @@ _TABLE = (
         False, True, _shape("llama", 30, 576, 9, 3, 64, 1536, 8192), 49_152,
     ),
     OpenModel(
+        "ModernBERT-base", "answerdotai/ModernBERT-base", 149_655_232, 8192, "Apache-2.0", "English", False,
+        False, _shape("modernbert", 22, 768, 12, 12, 64, 1152, 8192), 50_368,
+    ),
+    OpenModel(
+        "BERT-multilingual", "google-bert/bert-base-multilingual-cased", 177_974_523, 512, "Apache-2.0",
+        "104 languages, Korean among them", True, False, _BERT_BASE, 119_547,
+    ),
+    OpenModel(
         "SmolLM2-360M", "HuggingFaceTB/SmolLM2-360M-Instruct", 361_821_120, 8192, "Apache-2.0", "English",
         False, True, _shape("llama", 32, 960, 15, 5, 64, 2560, 8192), 49_152,
+    ),
+    OpenModel(
+        "ModernBERT-large", "answerdotai/ModernBERT-large", 395_881_664, 8192, "Apache-2.0", "English", False,
+        False, _shape("modernbert", 28, 1024, 16, 16, 64, 2624, 8192), 50_368,
     ),
     OpenModel(
         "Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B-Instruct", 494_032_768, 32_768, "Apache-2.0", _QWEN_LANGUAGES,
@@ -152,7 +177,7 @@ def find(name: str) -> Preset | OpenModel:
     near = nearest(name.lower(), known)
     raise ConfigError(
         f"There is no preset and no model `{name}` in the catalog.", value=name,
-        expected=", ".join([*PRESETS, *OPEN_MODELS]),
+        expected=", ".join([named_presets(), *OPEN_MODELS]),
         hint=f"did you mean `{near}`?" if near else "`hanji models` lists them; a recipe takes any hub id",
     )  # fmt: skip
 
@@ -170,9 +195,12 @@ def trainable_parameters(shape: Preset, parameters: int, method: Method) -> int:
         case "prompt":
             return PROMPT_TOKENS * hidden
         case "lora":  # beside every matrix of a block
-            feeds = 2 if shape.family == "gpt2" else 3
+            wide = shape.intermediate_size
             attention = 2 * (hidden + queries) + 2 * (hidden + pairs)
-            return shape.layers * LORA_RANK * (attention + feeds * (hidden + shape.intermediate_size))
+            feeds = (2 if shape.family in ("gpt2", "bert") else 3) * (hidden + wide)
+            if shape.family == "modernbert":  # one matrix for queries, keys and values; one for both gates
+                attention, feeds = 2 * hidden + 2 * queries + 2 * pairs, 2 * hidden + 3 * wide
+            return shape.layers * LORA_RANK * (attention + feeds)
 
 
 def training_bytes(shape: Preset, parameters: int, method: Method, micro_batch_tokens: int) -> float:

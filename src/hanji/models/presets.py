@@ -2,99 +2,40 @@
 
 Nothing heavy is imported until a config is made, so that the command line can list the names at once.
 
-| size   | llama  | gpt2   | qwen3  | for                                                       |
-|--------|--------|--------|--------|-----------------------------------------------------------|
-| nano   | 0.44 M | 0.45 M | 0.44 M | seeing every stage run, in seconds                        |
-| micro  | 2.7 M  | 2.7 M  | 2.7 M  | a first model of real text, in minutes on two cores       |
-| tiny   | 10 M   | 9.9 M  | 10 M   | short stories, in hours on a CPU                          |
-| small  | 32 M   | 32 M   | 31 M   | a day on a CPU, minutes on a GPU                          |
-| base   | 113 M  | 85 M   | 113 M  | GPT-2's first size; hours on a GPU                        |
-| medium | 316 M  | 302 M  | 440 M  | `gpt2-medium` and Qwen3-0.6B; a day on a GPU              |
-| large  | 705 M  | 708 M  | 736 M  | `gpt2-large`; days on a GPU                               |
-| xl     | 1.4 B  | 1.5 B  | 1.4 B  | `gpt2-xl` and Qwen3-1.7B; several GPUs                    |
+| size   | llama  | gpt2   | qwen3  | bert   | modernbert | for                                            |
+|--------|--------|--------|--------|--------|------------|------------------------------------------------|
+| nano   | 0.44 M | 0.45 M | 0.44 M | 0.46 M | 0.45 M     | seeing every stage run, in seconds             |
+| micro  | 2.7 M  | 2.7 M  | 2.7 M  | 2.7 M  | 2.6 M      | a first model of real text, minutes on 2 cores |
+| tiny   | 10 M   | 9.9 M  | 10 M   | 10 M   | 10 M       | short stories, hours on a CPU                  |
+| small  | 32 M   | 32 M   | 31 M   | 32 M   | 32 M       | a day on a CPU, minutes on a GPU               |
+| base   | 113 M  | 85 M   | 113 M  | 86 M   | 111 M      | GPT-2's, BERT's, ModernBERT's; hours on a GPU  |
+| medium | 316 M  | 302 M  | 440 M  |        |            | `gpt2-medium`, Qwen3-0.6B; a day on a GPU      |
+| large  | 705 M  | 708 M  | 736 M  | 303 M  | 344 M      | `gpt2-large`, encoders' second; days on a GPU  |
+| xl     | 1.4 B  | 1.5 B  | 1.4 B  |        |            | `gpt2-xl`, Qwen3-1.7B; several GPUs            |
 
-The figures are parameters without embeddings. Dropout is 0 everywhere: text is seen about once.
+The figures are parameters without embeddings. bert and modernbert are encoders, the others decoders.
+
+Dropout is 0 everywhere. Decoders see their text about once. Encoders go through it more often, but meet other
+hidden tokens each time; ModernBERT's config has none either, and BERT's is brought back by
+`config: {hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.1}`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from hanji.contracts.errors import ConfigError, nearest
+from hanji.models.shapes import Preset
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-Family = Literal["llama", "gpt2", "qwen3"]
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """The shape of a decoder, without its vocabulary.
-
-    Attributes:
-        heads: query heads; `key_value_heads` may be fewer (grouped queries).
-        head_size: width of a head.
-        intermediate_size: width of the feed-forward layer.
-        context: longest sequence in tokens; where positions are learned (gpt2) it has parameters.
-        tied: whether the output head is the input embedding.
-    """
-
-    family: Family
-    size: str
-    layers: int
-    hidden_size: int
-    heads: int
-    key_value_heads: int
-    head_size: int
-    intermediate_size: int
-    context: int
-    tied: bool
-
-    @property
-    def name(self) -> str:
-        return f"{self.family}-{self.size}"
-
-    @property
-    def non_embedding_parameters(self) -> int:
-        """Parameters without token embeddings, learned positions and output head."""
-        hidden, wide = self.hidden_size, self.intermediate_size
-        queries, pairs = self.heads * self.head_size, 2 * self.key_value_heads * self.head_size
-        matrices = hidden * (queries + pairs) + queries * hidden
-        if self.family == "gpt2":
-            layer = matrices + 2 * hidden * wide + (4 * hidden + wide + hidden) + 4 * hidden
-            return self.layers * layer + 2 * hidden
-        norms = 2 * hidden + (2 * self.head_size if self.family == "qwen3" else 0)
-        return self.layers * (matrices + 3 * hidden * wide + norms) + hidden
-
-    def parameters(self, vocab_size: int) -> int:
-        """All parameters with a vocabulary of `vocab_size` tokens."""
-        positions = self.context * self.hidden_size if self.family == "gpt2" else 0
-        embeddings = vocab_size * self.hidden_size * (1 if self.tied else 2)
-        return self.non_embedding_parameters + positions + embeddings
-
-    def architecture(self) -> dict[str, Any]:
-        """The keyword arguments of the family's transformers config."""
-        if self.family == "gpt2":
-            return {
-                "n_embd": self.hidden_size, "n_layer": self.layers, "n_head": self.heads,
-                "n_positions": self.context, "tie_word_embeddings": self.tied,
-                "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
-            }  # fmt: skip
-        shape: dict[str, Any] = {
-            "hidden_size": self.hidden_size, "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads, "intermediate_size": self.intermediate_size,
-            "max_position_embeddings": self.context, "tie_word_embeddings": self.tied,
-        }  # fmt: skip
-        if self.key_value_heads != self.heads:
-            shape["num_key_value_heads"] = self.key_value_heads
-        if self.head_size * self.heads != self.hidden_size or self.family == "qwen3":
-            shape["head_dim"] = self.head_size
-        return shape
+__all__ = ["PRESETS", "Preset", "find_preset", "named_presets", "preset_config"]
 
 
 def _llama(size: str, layers: int, hidden: int, heads: int, pairs: int, wide: int, tied: bool) -> Preset:
@@ -107,6 +48,14 @@ def _gpt2(size: str, layers: int, hidden: int, heads: int) -> Preset:
 
 def _qwen3(size: str, layers: int, hidden: int, heads: int, pairs: int, head: int, wide: int) -> Preset:
     return Preset("qwen3", size, layers, hidden, heads, pairs, head, wide, 4096, True)
+
+
+def _bert(size: str, layers: int, hidden: int, heads: int) -> Preset:
+    return Preset("bert", size, layers, hidden, heads, heads, hidden // heads, 4 * hidden, 512, True)
+
+
+def _modernbert(size: str, layers: int, hidden: int, heads: int, wide: int, context: int) -> Preset:
+    return Preset("modernbert", size, layers, hidden, heads, heads, hidden // heads, wide, context, True)
 
 
 _TABLE = (
@@ -134,17 +83,33 @@ _TABLE = (
     _qwen3("medium", 28, 1024, 16, 8, 128, 3072),
     _qwen3("large", 24, 1536, 16, 8, 128, 4608),
     _qwen3("xl", 28, 2048, 16, 8, 128, 6144),
+    _bert("nano", 4, 96, 3),
+    _bert("micro", 6, 192, 6),
+    _bert("tiny", 8, 320, 5),
+    _bert("small", 10, 512, 8),
+    _bert("base", 12, 768, 12),
+    _bert("large", 24, 1024, 16),
+    _modernbert("nano", 4, 96, 3, 256, 2048),
+    _modernbert("micro", 7, 192, 6, 384, 2048),
+    _modernbert("tiny", 10, 320, 5, 640, 2048),
+    _modernbert("small", 13, 512, 8, 896, 2048),
+    _modernbert("base", 22, 768, 12, 1152, 8192),
+    _modernbert("large", 28, 1024, 16, 2624, 8192),
 )
 
 PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in _TABLE}
 """Name → shape, by family and then by size."""
 
+_SPECIAL_IDS = tuple(f"{name}_token_id" for name in ("bos", "eos", "pad", "cls", "sep", "mask"))
+"""Fields of configs for ids that are the tokenizer's."""
+_KNOWN_TO_ALL = _SPECIAL_IDS[:3]
 _NOT_ARCHITECTURE = frozenset(
     {
+        *_SPECIAL_IDS,
         "transformers_version", "architectures", "output_hidden_states", "return_dict", "dtype",
         "torch_dtype",
         "chunk_size_feed_forward", "is_encoder_decoder", "id2label", "label2id", "problem_type", "use_cache",
-        "bos_token_id", "eos_token_id", "pad_token_id", "auto_map", "_name_or_path", "quantization_config",
+        "auto_map", "_name_or_path", "quantization_config",
     }
 )  # fmt: skip
 """Fields of configs that say nothing of the shape, or that the tokenizer decides."""
@@ -158,19 +123,31 @@ def preset_config(
     bos_token_id: int | None = None,
     eos_token_id: int | None = None,
     pad_token_id: int | None = None,
+    cls_token_id: int | None = None,
+    sep_token_id: int | None = None,
+    mask_token_id: int | None = None,
 ) -> PretrainedConfig:
     """The config of a blank model, from whatever a recipe may say.
 
     Args:
-        vocab_size: tokens that the tokenizer knows; the ids of special tokens are the tokenizer's too.
         spec: a preset's name; the path of a `config.json` or of a directory with one; or a mapping
             `{model_type: ..., hidden_size: ..., ...}` of transformers' fields.
+        vocab_size: tokens that the tokenizer knows.
         overrides: fields that replace those of `spec`.
+        bos_token_id: as the other ids the tokenizer's, or None where it has no such token: a class never
+            keeps the id that it was published with. `cls_token_id`, `sep_token_id` and `mask_token_id` go to
+            the classes that have such a field.
 
     Raises:
         ConfigError: for an unknown preset, path, model type or field, or a shape that does not hold together.
     """
-    ids = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id, "pad_token_id": pad_token_id}
+    ids = dict(
+        zip(
+            _SPECIAL_IDS,
+            (bos_token_id, eos_token_id, pad_token_id, cls_token_id, sep_token_id, mask_token_id),
+            strict=True,
+        )
+    )
     if isinstance(spec, Mapping):
         given = dict(spec)
         model_type = given.pop("model_type", None)
@@ -203,11 +180,18 @@ def find_preset(name: str) -> Preset:
     raise _unknown_model(name)
 
 
+def named_presets() -> str:
+    """The names of all presets, as a message lists them."""
+    families = groupby(_TABLE, key=lambda preset: preset.family)
+    listed = ((family, ",".join(preset.size for preset in presets)) for family, presets in families)
+    return ", ".join(f"{family}-{{{sizes}}}" for family, sizes in listed)
+
+
 def _unknown_model(name: str) -> ConfigError:
     near = nearest(name, PRESETS)
     return ConfigError(
         f"There is no preset and no config.json `{name}`.", where="model", value=name,
-        expected="one of " + ", ".join(PRESETS) + ", a path, or a mapping with model_type",
+        expected=f"one of {named_presets()}, a path, or a mapping with model_type",
         hint=f"did you mean `{near}`?" if near else "`hanji models` lists the presets",
     )  # fmt: skip
 
@@ -282,7 +266,16 @@ def _build(
     if "layer_types" not in changes and len(arguments.get("layer_types") or ()) != layers:
         arguments.pop("layer_types", None)  # of the old number of layers: the class makes its own
     try:
-        return made(**arguments, **ids)
+        return made(**arguments, **_ids_of(made, ids))
     except Exception as error:  # huggingface_hub's strict dataclasses raise their own family, without a base
         detail = " ".join(str(error.__cause__ or error).split())
         raise ConfigError(f"The {model_type} config does not hold together: {detail}", where=where) from error
+
+
+def _ids_of(made: type[PretrainedConfig], ids: Mapping[str, int | None]) -> dict[str, int | None]:
+    """Those of `ids` that the class knows; a field that must have one gets 0 where the tokenizer has none."""
+    types = dict.fromkeys(_KNOWN_TO_ALL, "None") | {item.name: str(item.type) for item in fields(made)}
+    known = {name: index for name, index in ids.items() if name in types}
+    return {
+        name: 0 if index is None and "None" not in types[name] else index for name, index in known.items()
+    }

@@ -13,7 +13,7 @@ from typing import Any, Final
 from hanji.artifacts.artifact import Artifact
 from hanji.artifacts.workspace import Workspace
 from hanji.contracts.errors import ConfigError, nearest
-from hanji.models.presets import PRESETS
+from hanji.models.presets import PRESETS, named_presets
 from hanji.recipes.document import Place, dotted
 from hanji.recipes.fields import Mix
 from hanji.recipes.schema import STAGES, PrepareStage, PretrainStage, Product, Recipe, Stage
@@ -100,7 +100,7 @@ def _check_blank_model(stage: PretrainStage, where: str) -> None:
             "There is no such preset, and no such file",
             where=where,
             value=model,
-            expected=f"{', '.join(PRESETS)}, the path of a config.json, or a mapping with model_type",
+            expected=f"{named_presets()}, the path of a config.json, or a mapping with model_type",
             hint=f"did you mean {near}?" if near else "hanji models tells of the presets",
         )
 
