@@ -1,11 +1,14 @@
-"""Tiny decoders of many families, with random weights: what the paths through a model are proven on."""
+"""Tiny decoders and encoders of many families, with random weights: what the paths through a model are proven on."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING
+
+from hanji.contracts.protocols import Head
+from hanji.models.heads import CLASSES
 
 VOCABULARY = 211
 
@@ -34,10 +37,28 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
-def tiny(family: str) -> Any:
-    """A decoder of the family; the same weights every time."""
+_ENCODER = {key: value for key, value in _SHAPE.items() if key != "num_key_value_heads"}
+
+ENCODERS: dict[str, dict[str, Any]] = {
+    "bert": _ENCODER,
+    "roberta": {**_ENCODER, "pad_token_id": 1, "bos_token_id": 0},
+    "modernbert": {
+        **_ENCODER, "num_hidden_layers": 3, "local_attention": 16, "global_attn_every_n_layers": 3,
+        "cls_token_id": 1, "sep_token_id": 2,
+    },
+    "distilbert": {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 256},
+    "albert": {**_ENCODER, "embedding_size": 16},
+    "electra": {**_ENCODER, "embedding_size": 16},
+    "deberta-v2": _ENCODER,
+    "mpnet": {**_ENCODER, "pad_token_id": 1, "bos_token_id": 0},
+}  # fmt: skip
+
+
+def tiny(family: str, head: Head = "causal") -> Any:
+    """A model of the family; the same weights every time."""
     tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    config = CONFIG_MAPPING[family](vocab_size=VOCABULARY, **tokens, **FAMILIES[family])
+    shape = {**FAMILIES, **ENCODERS}[family]
+    config = CONFIG_MAPPING[family](**{"vocab_size": VOCABULARY, **tokens, **shape})
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        return CLASSES[head].from_config(config, dtype=torch.float32).eval()

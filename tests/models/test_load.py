@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from hanji.contracts.errors import ConfigError, ModelError
 from hanji.models.load import blank_model, load_model, save_model
-from hanji.models.policy import CausalPolicy
+from hanji.models.policies import CausalPolicy
 from tiny_models import VOCABULARY, tiny
 
 

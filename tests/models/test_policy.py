@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from hanji.contracts.batch import Batch
 from hanji.contracts.rows import TokenRows
-from hanji.models.policy import CausalPolicy
+from hanji.models.policies import CausalPolicy
 from tiny_models import FAMILIES, VOCABULARY, tiny
 
 PACKED = {"llama", "gpt2", "qwen3", "mistral", "gemma3_text", "granite", "cohere", "mixtral"}

@@ -56,12 +56,14 @@ class Layout:
 
     Attributes:
         groups: of each group, how many documents and their padded length.
+        real: of each group, [documents, 1, 1, padded length] bool, True at tokens; None without padding.
         index: [padded tokens] the token that stands at each place; 0 where padding stands.
         inverse: [tokens] the place of each token.
         padding: the places where padding stands.
     """
 
     groups: tuple[tuple[int, int], ...]
+    real: tuple[Tensor | None, ...]
     index: Tensor
     inverse: Tensor
     padding: Tensor
@@ -88,8 +90,14 @@ class Layout:
         index[inverse] = np.arange(len(inverse))
         padding = np.flatnonzero(index < 0)
         index[padding] = 0
+        first, real = 0, []
+        for count, length in groups:
+            own = torch.from_numpy(sizes[order][first : first + count]).to(device)
+            mask = torch.arange(length, device=device)[None, :] < own[:, None]
+            real.append(None if int(own.min()) == length else mask[:, None, None, :])
+            first += count
         tensors = (torch.from_numpy(array).to(device) for array in (index, inverse, padding))
-        return cls(tuple(groups), *tensors)
+        return cls(tuple(groups), tuple(real), *tensors)
 
 
 _LIKE_LENGTH = 0.75
@@ -167,16 +175,15 @@ def packed_attention(
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     if query.is_cuda and not dropout:
         return _attend_with_varlen(query, key, value, documents, scaling, causal, sliding_window), None
-    attend = _attend_in_groups if causal else _attend_one_by_one
-    return attend(query, key, value, documents, dropout, scaling, causal, sliding_window), None
+    return _attend_in_groups(query, key, value, documents, dropout, scaling, causal, sliding_window), None
 
 
 def _attend_in_groups(
     query: Tensor, key: Tensor, value: Tensor, documents: Documents,
     dropout: float, scaling: float | None, causal: bool, sliding_window: int | None,
 ) -> Tensor:  # fmt: skip
-    """Documents of like length in one call, padded on the right, where a causal query never looks."""
-    assert causal
+    """Documents of like length in one call, padded on the right: a causal query never looks there, to others
+    it is masked."""
     layout = documents.layout
     sizes = [count * length for count, length in layout.groups]
     grouped = query.shape[1] != key.shape[1]
@@ -185,36 +192,21 @@ def _attend_in_groups(
         for states in (query, key, value)
     )
     outputs = []
-    for (count, length), *parts in zip(
-        layout.groups, *(torch.split(states, sizes) for states in placed), strict=True
+    for (count, length), real, *parts in zip(
+        layout.groups, layout.real, *(torch.split(states, sizes) for states in placed), strict=True
     ):
         q, k, v = (part.unflatten(0, (count, length)).transpose(1, 2) for part in parts)
-        window = _window_mask(length, sliding_window, causal, q.device)
+        mask = _window_mask(length, sliding_window, causal, q.device)
+        if not causal and real is not None:
+            itself = torch.eye(length, dtype=torch.bool, device=q.device)  # padding must see something
+            mask = real.expand(-1, -1, length, -1) if mask is None else mask & real | itself
         output = F.scaled_dot_product_attention(
             q, k, v,
-            attn_mask=window, dropout_p=dropout, is_causal=window is None, scale=scaling, enable_gqa=grouped,
+            attn_mask=mask, dropout_p=dropout, is_causal=causal and mask is None, scale=scaling,
+            enable_gqa=grouped,
         )  # fmt: skip
         outputs.append(output.transpose(1, 2).flatten(0, 1))
     return _Collect.apply(torch.cat(outputs), layout)[None]  # type: ignore[no-any-return, no-untyped-call]
-
-
-def _attend_one_by_one(
-    query: Tensor, key: Tensor, value: Tensor, documents: Documents,
-    dropout: float, scaling: float | None, causal: bool, sliding_window: int | None,
-) -> Tensor:  # fmt: skip
-    lengths = list(documents.lengths)
-    grouped = query.shape[1] != key.shape[1]
-    outputs = []
-    for q, k, v in zip(*(torch.split(states, lengths, 2) for states in (query, key, value)), strict=True):
-        window = _window_mask(q.shape[2], sliding_window, causal, q.device)
-        outputs.append(
-            F.scaled_dot_product_attention(
-                q, k, v,
-                attn_mask=window, dropout_p=dropout, is_causal=causal and window is None,
-                scale=scaling, enable_gqa=grouped,
-            )
-        )  # fmt: skip
-    return torch.cat(outputs, 2).transpose(1, 2)
 
 
 def _attend_with_varlen(

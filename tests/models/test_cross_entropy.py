@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hanji.models import head
+from hanji.models import cross_entropy
 
 
 @pytest.fixture(params=[1, 7, 1000], ids=lambda rows: f"{rows} rows a chunk")
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "CHUNK_BYTES", 4 * 97 * request.param)
+    monkeypatch.setattr(cross_entropy, "CHUNK_BYTES", 4 * 97 * request.param)
 
 
 @pytest.mark.usefixtures("chunk")
@@ -27,7 +27,7 @@ def test_sum_and_gradients(with_bias: bool) -> None:
     logits = F.linear(exact[0], exact[1], exact[2] if with_bias else None)
     expected = F.cross_entropy(logits, labels, reduction="sum")
     (expected * 0.25).backward()
-    total, correct = head.summed_cross_entropy(hidden, weight, bias, labels)
+    total, correct = cross_entropy.summed_cross_entropy(hidden, weight, bias, labels)
     (total * 0.25).backward()
     assert total.item() == pytest.approx(expected.item(), rel=1e-6)
     assert correct.item() == (logits.argmax(-1) == labels).sum().item()
@@ -37,14 +37,14 @@ def test_sum_and_gradients(with_bias: bool) -> None:
 
 def test_a_label_of_vanishing_probability_has_a_finite_loss() -> None:
     weight = torch.tensor([[200.0], [-200.0]])
-    total, _ = head.summed_cross_entropy(torch.ones(1, 1), weight, None, torch.tensor([1]))
+    total, _ = cross_entropy.summed_cross_entropy(torch.ones(1, 1), weight, None, torch.tensor([1]))
     assert total.item() == pytest.approx(400.0)
 
 
 def test_frozen_weights_get_no_gradient() -> None:
     hidden = torch.randn(3, 4, requires_grad=True)
     weight = torch.randn(5, 4)
-    total, _ = head.summed_cross_entropy(hidden, weight, None, torch.tensor([0, 1, 2]))
+    total, _ = cross_entropy.summed_cross_entropy(hidden, weight, None, torch.tensor([0, 1, 2]))
     total.backward()
     assert hidden.grad is not None
     assert weight.grad is None
@@ -56,7 +56,7 @@ def test_bfloat16_under_autocast() -> None:
     weight = torch.randn(50, 32, requires_grad=True)
     labels = torch.randint(0, 50, (64,))
     with torch.autocast("cpu", torch.bfloat16):
-        total, _ = head.summed_cross_entropy(hidden, weight, None, labels)
+        total, _ = cross_entropy.summed_cross_entropy(hidden, weight, None, labels)
     total.backward()
     expected = F.cross_entropy(hidden @ weight.T, labels, reduction="sum")
     assert total.item() == pytest.approx(expected.item(), rel=2e-2)
