@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from hanji.contracts.errors import ConfigError
+from hanji.data.kinds.chat import ChatRow
+from hanji.data.kinds.text import TextRow
 from hanji.data.records import RowProblem
-from hanji.data.rows import ROW_FORMATS, Row, RowMaker
+from hanji.data.rows import ROW_FORMATS, RowMaker
 
 ASK = {"role": "user", "content": "What is hanji?"}
 ANSWER = {"role": "assistant", "content": "Korean paper."}
@@ -34,8 +36,10 @@ SAMPLES: dict[str, Any] = {
 }
 
 
-def _row(value: Any, row_format: str = "auto", **columns: str) -> Row:
-    return RowMaker(row_format, columns, None).row(value, "file")
+def _row(value: Any, row_format: str = "auto", **columns: str) -> ChatRow:
+    row = RowMaker(row_format, columns, None).row(value, "file")
+    assert isinstance(row, ChatRow)
+    return row
 
 
 @pytest.mark.parametrize("name", [name for name, found in ROW_FORMATS.items() if found.kind == "chat"])
@@ -50,7 +54,7 @@ def test_columns_are_mapped() -> None:
     row = _row({"Q": "안녕?", "A": "안녕!", "label": "0"}, question="Q", answer="A")
     assert [message["content"] for message in row.messages] == ["안녕?", "안녕!"]
     text = RowMaker("auto", {}, "document").row({"document": "문서", "text": "not this"}, "file")
-    assert text == Row(text="문서")
+    assert text == TextRow("문서")
     with pytest.raises(RowProblem, match="no column 'Q'") as caught:
         _row({"q": "안녕?"}, question="Q", answer="A")
     assert caught.value.value == ["q"]
@@ -173,5 +177,5 @@ def test_the_split_of_a_chat_depends_on_what_is_asked() -> None:
     one = _row({"question": "같은 질문", "answer": "하나"})
     other = _row({"question": "같은 질문", "answer": "둘"})
     assert one.split_key() == other.split_key()
-    assert one.content_bytes() != other.content_bytes()
+    assert one.content() != other.content()
     assert one.split_key() != _row({"question": "다른 질문", "answer": "하나"}).split_key()

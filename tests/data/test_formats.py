@@ -81,6 +81,29 @@ def test_tsv_reads_quotes_as_text_except_around_a_whole_field() -> None:
     assert values == ['"so so" he said', 'quoted "well"', '"', "plain"]
 
 
+@pytest.mark.parametrize(("name", "separator"), [("rows.csv", ","), ("rows.tsv", "\t")])
+def test_columns_of_a_file_without_a_header_are_named(name: str, separator: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(f"ham{separator}안녕\nspam{separator}Win!\nham\n", encoding="utf-8")
+    first, second, short = SourceReader(Source(str(path), header=["label", "text"])).records()
+    assert isinstance(first, Record) and (first.value, first.line) == ({"label": "ham", "text": "안녕"}, 1)
+    assert isinstance(second, Record) and second.value == {"label": "spam", "text": "Win!"}
+    assert isinstance(short, Malformed) and short.problem.expected == "label, text" and short.line == 3
+    with pytest.raises(ConfigError, match="two columns of one name"):
+        SourceReader(Source(str(path), header=["text", "text"]))
+    (tmp_path / "rows.jsonl").write_text("{}")
+    with pytest.raises(ConfigError, match="`header`"):
+        list(SourceReader(Source(str(tmp_path / "rows.jsonl"), header=["text"])).records())
+
+
+def test_a_file_without_a_header_is_told_how_to_name_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_text("ham\tham\nspam\tWin!\n")
+    with pytest.raises(DataError) as caught:
+        list(SourceReader(Source(str(path))).records())
+    assert "`header`" in (caught.value.hint or "")
+
+
 def test_arrow_stream_is_read_like_an_arrow_file(tmp_path: Path) -> None:
     table = pa.Table.from_pylist(RECORDS)
     with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:

@@ -77,8 +77,10 @@ class Counts:
         of_source.characters -= characters
         of_source.bytes -= size
 
-    def statistics(self, kind: str, seed: int, shares: Mapping[str, float]) -> dict[str, Any]:
-        """Everything, as JSON."""
+    def statistics(
+        self, kind: str, seed: int, shares: Mapping[str, float], labels: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Everything, as JSON; `labels`: what the rows are labelled with, where they are."""
         sources = {
             name: {key: getattr(counts, key) for key in SourceCounts.__slots__}
             for name, counts in self.sources.items()
@@ -96,6 +98,7 @@ class Counts:
             "seed": seed,
             "split": dict(shares),
             **{key: sum(getattr(counts, key) for counts in self.sources.values()) for key in _SUMS},
+            **({} if labels is None else {"labels": dict(labels)}),
             "splits": splits,
             "sources": sources,
         }

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hanji.contracts.progress import Progress
 from hanji.data.counts import Counts
-from hanji.data.rows import plain_text, size_of
+from hanji.data.kinds.row import said, size_of
 from hanji.data.shards import ShardWriter, from_stored, read_shards, shard_paths
 
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
@@ -48,7 +48,7 @@ def drop_near_copies(directory: Path, split: str, kind: str, counts: Counts, pro
     writer = ShardWriter(renewed, split, kind)
     rows = chain.from_iterable(read_shards(held_out, _BATCH_ROWS))
     for row, drop in zip(rows, dropped, strict=True):
-        characters, size = size_of(*_said(row))
+        characters, size = size_of(said(from_stored(row)))
         counts.unwrote(row["source"], split, characters, size)
         if drop:
             counts.sources[row["source"]].contaminated += 1
@@ -63,13 +63,8 @@ def drop_near_copies(directory: Path, split: str, kind: str, counts: Counts, pro
     renewed.rmdir()
 
 
-def _said(row: dict[str, Any]) -> tuple[str | None, list[dict[str, Any]]]:
-    opened = from_stored(row)
-    return opened.get("text"), opened.get("messages", [])
-
-
 def _texts(rows: list[dict[str, Any]]) -> list[str]:
-    return [plain_text(*_said(row)) for row in rows]
+    return ["\n".join(said(from_stored(row))) for row in rows]
 
 
 def ngram_hashes(texts: Iterable[str], n: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

@@ -32,8 +32,31 @@ def statistics(directory: Path) -> dict[str, Any]:
 
 
 def row_kind(directory: Path) -> str:
-    """`text` or `chat`."""
+    """`text`, `chat`, `labelled` or `preference`."""
     return str(statistics(directory)["rows"])
+
+
+def labels(directory: Path) -> dict[str, Any]:
+    """What the rows are labelled with.
+
+    Returns:
+        `kind`: classes, several or number; `counts`: the training rows of each class, in a fixed order (0
+        where only held-out rows have it); or, of numbers, their `minimum`, `maximum` and `mean`.
+
+    Raises:
+        DataError: this is no prepared data, or its rows have no labels.
+    """
+    counted = statistics(directory)
+    if "labels" not in counted:
+        raise DataError(
+            "these rows have no labels",
+            where=str(directory),
+            value=counted["rows"],
+            expected="labelled rows",
+            hint="prepare a source whose records have a text and a label, or say the `label` of the source",
+        )
+    found: dict[str, Any] = counted["labels"]
+    return found
 
 
 def splits(directory: Path) -> dict[str, int]:
@@ -48,7 +71,13 @@ def splits(directory: Path) -> dict[str, int]:
 def read_rows(directory: Path, split: str, batch_rows: int = 1024) -> Iterator[list[dict[str, Any]]]:
     """The rows of a split in batches, in the order in which they were prepared.
 
-    Text rows: `text`, `source`, `id`. Chats: `messages` (list), `tools` (list or None), `source`, `id`.
+    Every row has `source` and `id`, and by kind:
+
+    - text: `text`;
+    - chat: `messages` (list), `tools` (list or None);
+    - labelled: `text`, `text_pair` (or None), `label` (a name, a list of names, or a number);
+    - preference: `messages`, the prompt, and its answers `chosen` and `rejected` (lists), `tools` (list or
+      None), `margin` (number or None).
 
     Raises:
         DataError: there is no such split.

@@ -1,18 +1,25 @@
-"""From records to rows: which format a record is in, and the text or chat that it holds."""
+"""From records to rows: which form a record is in, and the row that it holds."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hanji.contracts.errors import ConfigError, nearest
 from hanji.data.chats.instructions import from_alpaca, from_prompt_completion, from_question_answer
-from hanji.data.chats.messages import Chat, Message, from_messages, text_field
+from hanji.data.chats.messages import Chat, from_messages, text_field
+from hanji.data.chats.preferences import from_alpaca_preference, from_chat_preference, from_preference
 from hanji.data.chats.sharegpt import from_sharegpt
-from hanji.data.cleaning import Cleaning
+from hanji.data.kinds.chat import ChatRow
+from hanji.data.kinds.labelled import LabelledRow
+from hanji.data.kinds.row import Row
+from hanji.data.kinds.text import TextRow
+from hanji.data.labels import LabelReader
 from hanji.data.records import RowProblem
+from hanji.data.usual_columns import usual_columns
+
+Fields = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,161 +27,99 @@ class RowFormat:
     """How a record becomes a row.
 
     Attributes:
+        kind: of the row.
         fields: those that a record must have.
-        read: fields to a chat; None where the row is the text of its only field.
+        read: fields to a row; a label among them has been read.
     """
 
+    kind: str
     fields: tuple[str, ...]
-    read: Callable[[Mapping[str, Any]], Chat] | None
+    read: Callable[[Fields], Row]
 
-    @property
-    def kind(self) -> str:
-        """`text` or `chat`."""
-        return "text" if self.read is None else "chat"
 
+def _chat(read: Callable[[Fields], Chat]) -> Callable[[Fields], Row]:
+    def row(fields: Fields) -> Row:
+        messages, tools = read(fields)
+        return ChatRow(tuple(messages), tools)
+
+    return row
+
+
+def _text(fields: Fields) -> Row:
+    return TextRow(text_field(fields, "text", empty=True))
+
+
+def _labelled(fields: Fields) -> Row:
+    return LabelledRow(text_field(fields, "text", empty=True), None, fields["label"])
+
+
+def _labelled_pair(fields: Fields) -> Row:
+    text, pair = (text_field(fields, name, empty=True) for name in ("text", "text_pair"))
+    return LabelledRow(text, pair, fields["label"])
+
+
+_ANSWERS = ("chosen", "rejected")
 
 ROW_FORMATS: Mapping[str, RowFormat] = {
-    "messages": RowFormat(("messages",), from_messages),
-    "sharegpt": RowFormat(("conversations",), from_sharegpt),
-    "alpaca": RowFormat(("instruction", "output"), from_alpaca),
-    "prompt-completion": RowFormat(("prompt", "completion"), from_prompt_completion),
-    "question-answer": RowFormat(("question", "answer"), from_question_answer),
-    "text": RowFormat(("text",), None),
+    "preference": RowFormat("preference", ("prompt", *_ANSWERS), from_preference),
+    "alpaca-preference": RowFormat("preference", ("instruction", *_ANSWERS), from_alpaca_preference),
+    "chat-preference": RowFormat("preference", _ANSWERS, from_chat_preference),
+    "messages": RowFormat("chat", ("messages",), _chat(from_messages)),
+    "sharegpt": RowFormat("chat", ("conversations",), _chat(from_sharegpt)),
+    "alpaca": RowFormat("chat", ("instruction", "output"), _chat(from_alpaca)),
+    "prompt-completion": RowFormat("chat", ("prompt", "completion"), _chat(from_prompt_completion)),
+    "question-answer": RowFormat("chat", ("question", "answer"), _chat(from_question_answer)),
+    "pair-classification": RowFormat("labelled", ("text", "text_pair", "label"), _labelled_pair),
+    "classification": RowFormat("labelled", ("text", "label"), _labelled),
+    "text": RowFormat("text", ("text",), _text),
 }
 """In the order in which `auto` tries them."""
 
-_CLEANED = ("content", "reasoning_content")
+_OPTIONAL = ("input", "history", "system", "tools", "margin", "score_chosen", "score_rejected")
 
-OUR_FIELDS = (
-    "text",
-    "messages",
-    "conversations",
-    "instruction",
-    "input",
-    "output",
-    "history",
-    "prompt",
-    "completion",
-    "question",
-    "answer",
-    "system",
-    "tools",
+OUR_FIELDS = tuple(
+    dict.fromkeys([*(field for found in ROW_FORMATS.values() for field in found.fields), *_OPTIONAL])
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of prepared data: a text, or the messages of a chat with the tools it may use."""
-
-    text: str | None = None
-    messages: tuple[Message, ...] = ()
-    tools: list[dict[str, Any]] | None = None
-
-    @property
-    def kind(self) -> str:
-        """`text` or `chat`."""
-        return "chat" if self.text is None else "text"
-
-    @property
-    def empty(self) -> bool:
-        """Whether it is a text without a visible character."""
-        return self.text is not None and not self.text.strip()
-
-    def cleaned(self, clean: Cleaning) -> Row:
-        """The row with its text cleaned; arguments and tools of a chat stay as they are.
-
-        Raises:
-            RowProblem: nothing is left of a message.
-        """
-        if self.text is not None:
-            return Row(text=clean(self.text))
-        messages: list[Message] = []
-        for index, message in enumerate(self.messages):
-            new = {**message, **{key: clean(message[key]) for key in _CLEANED if key in message}}
-            if not new["content"].strip() and not new.get("tool_calls"):
-                raise RowProblem(
-                    "content is empty once cleaned",
-                    field=f"messages[{index}].content",
-                    value=message["content"],
-                    expected="some text",
-                )
-            messages.append(new)
-        return Row(messages=tuple(messages), tools=self.tools)
-
-    def content_bytes(self) -> bytes:
-        """UTF-8 that is equal for equal rows.
-
-        Raises:
-            RowProblem: the text holds halves of surrogate pairs, which no file can hold.
-        """
-        try:
-            content = self.text if self.text is not None else _json([self.messages, self.tools])
-        except TypeError as error:
-            raise RowProblem(
-                f"not plain values: {error}", field="tools", expected="what JSON can hold"
-            ) from None
-        try:
-            return content.encode()
-        except UnicodeEncodeError as error:
-            around = content[max(error.start - 20, 0) : error.start + 20]
-            raise RowProblem(
-                "characters that are not Unicode text", value=around, expected="text without lone surrogates"
-            ) from None
-
-    def split_key(self) -> str:
-        """What decides its split: the text, or what is said before the first answer."""
-        if self.text is not None:
-            return self.text
-        first = next(index for index, message in enumerate(self.messages) if message["role"] == "assistant")
-        return _json([[message["role"], message["content"]] for message in self.messages[:first]])
-
-    def columns(self) -> dict[str, Any]:
-        """As they are stored."""
-        if self.text is not None:
-            return {"text": self.text}
-        return {"messages": _json(self.messages), "tools": _json(self.tools) if self.tools else None}
-
-    def size(self) -> tuple[int, int]:
-        """Characters and UTF-8 bytes of the text, or of all that is said."""
-        return size_of(self.text, self.messages)
-
-
-def plain_text(text: str | None, messages: Sequence[Message]) -> str:
-    """The text of a row, or all that is said in its chat, line by line."""
-    return text if text is not None else "\n".join(message["content"] for message in messages)
-
-
-def size_of(text: str | None, messages: Sequence[Message]) -> tuple[int, int]:
-    """Characters and UTF-8 bytes of a text, or of all that is said in a chat."""
-    said = [text] if text is not None else [message["content"] for message in messages]
-    return sum(map(len, said)), sum(len(part.encode()) for part in said)
 
 
 class RowMaker:
     """Turns the records of one source into rows; under `auto`, the first record of a file tells its format.
 
     Args:
-        columns: our field to their column.
         row_format: a key of ROW_FORMATS, or `auto`.
+        columns: our field to their column.
+        text_column: the same as columns {text: ...}.
+        labels: reads the source's labels; where it says anything of them, every row has one.
 
     Raises:
-        ConfigError: an unknown format or field.
+        ConfigError: an unknown format or field, or labels for rows that have none.
     """
 
-    def __init__(self, row_format: str, columns: Mapping[str, str], text_column: str | None) -> None:
+    def __init__(
+        self,
+        row_format: str,
+        columns: Mapping[str, str],
+        text_column: str | None,
+        labels: LabelReader | None = None,
+    ) -> None:
         if row_format != "auto" and row_format not in ROW_FORMATS:
             raise _unknown("rows", row_format, ["auto", *ROW_FORMATS])
         for field in columns:
             if field not in OUR_FIELDS:
                 raise _unknown("columns", field, OUR_FIELDS)
         self._columns = dict(columns) | ({"text": text_column} if text_column is not None else {})
-        self._given = None if row_format == "auto" else row_format
-        self._recognised: dict[str, str] = {}
+        self._labels = labels or LabelReader()
+        if row_format == "text" and self._labels.fixed is not None:
+            row_format = "classification"
+        self._candidates = _candidates(row_format, self._labels)
+        self._formats: dict[str, tuple[str, dict[str, str]]] = {}
 
     @property
     def row_formats(self) -> list[str]:
         """Those given or recognised so far."""
-        return [self._given] if self._given else sorted(set(self._recognised.values()))
+        if len(self._candidates) == 1:
+            return list(self._candidates)
+        return sorted({name for name, _ in self._formats.values()})
 
     def row(self, value: str | dict[str, Any], file: str) -> Row:
         """The row of a record of `file`.
@@ -183,10 +128,12 @@ class RowMaker:
             RowProblem: it is not in the source's format, or in none that is known.
         """
         fields = self._renamed({"text": value} if isinstance(value, str) else value)
-        name = self._given or self._recognised.get(file)
-        if name is None:
-            name = self._recognised[file] = _recognised(fields, self._columns)
+        if self._labels.fixed is not None:
+            fields = {**fields, "label": self._labels.fixed}
+        name, usual = self._formats.get(file) or self._recognised(fields, file)
         wanted = ROW_FORMATS[name]
+        if wanted.kind == "labelled":
+            fields = self._with_label(fields, usual)
         missing = [field for field in wanted.fields if fields.get(field) is None]
         if missing:
             raise RowProblem(
@@ -195,10 +142,7 @@ class RowMaker:
                 value=value,
                 expected=", ".join(wanted.fields),
             )
-        if wanted.read is None:
-            return Row(text=text_field(fields, "text", empty=True))
-        messages, tools = wanted.read(fields)
-        return Row(messages=tuple(messages), tools=tools)
+        return wanted.read(fields)
 
     def _renamed(self, fields: dict[str, Any]) -> dict[str, Any]:
         if not self._columns:
@@ -215,19 +159,58 @@ class RowMaker:
         others = {key: value for key, value in fields.items() if key not in taken}
         return others | {ours: fields[theirs] for ours, theirs in self._columns.items()}
 
+    def _with_label(self, fields: Fields, usual: Mapping[str, str]) -> dict[str, Any]:
+        found = {**fields, **{ours: fields[theirs] for ours, theirs in usual.items() if theirs in fields}}
+        if "label" in found:
+            column = usual.get("label") or self._columns.get("label", "label")
+            found["label"] = self._labels.read(found["label"], column)
+        return found
 
-def _recognised(fields: Mapping[str, Any], columns: Mapping[str, str]) -> str:
-    # what the user mapped by name goes before what happens to be there
-    named = [name for name, wanted in ROW_FORMATS.items() if set(wanted.fields) <= columns.keys()]
-    found = named or [name for name, wanted in ROW_FORMATS.items() if all(f in fields for f in wanted.fields)]
-    if not found:
+    def _recognised(self, fields: Fields, file: str) -> tuple[str, dict[str, str]]:
+        """The format of a file, and which of its columns are ours under another usual name."""
+        usual = {name: _usual(fields, wanted) for name, wanted in self._candidates.items()}
+        whole = [
+            name
+            for name, wanted in self._candidates.items()
+            if all(field in fields or field in usual[name] for field in wanted.fields)
+        ]
+        # what the user mapped by name goes before what happens to be there
+        named = [name for name in whole if set(ROW_FORMATS[name].fields) <= self._columns.keys()]
+        if whole:
+            name = (named or whole)[0]
+            self._formats[file] = name, usual[name]
+            return self._formats[file]
+        if len(self._candidates) == 1:  # the row says what it lacks
+            (name,) = self._candidates
+            return name, usual[name]
         raise RowProblem(
             "these columns are no format that is known",
             value=list(fields),
-            expected="; ".join(f"{name}: {' + '.join(wanted.fields)}" for name, wanted in ROW_FORMATS.items())
+            expected="; ".join(f"{name}: {' + '.join(f.fields)}" for name, f in self._candidates.items())
             + "; or say which are which: `columns: {question: ..., answer: ...}` or `text_column: ...`",
         )
-    return found[0]
+
+
+def _usual(fields: Fields, wanted: RowFormat) -> dict[str, str]:
+    return usual_columns(fields, pair="text_pair" in wanted.fields) if wanted.kind == "labelled" else {}
+
+
+def _candidates(row_format: str, labels: LabelReader) -> dict[str, RowFormat]:
+    """The formats that a source's records may be in."""
+    given = {
+        name: found
+        for name, found in ROW_FORMATS.items()
+        if row_format in ("auto", name) and (found.kind == "labelled" or not labels.wanted)
+    }
+    if not given:
+        raise ConfigError(
+            "labels for rows that have none",
+            where="rows",
+            value=row_format,
+            expected=", ".join(["auto", *(n for n, found in ROW_FORMATS.items() if found.kind == "labelled")])
+            + ", where `label`, `labels` or `label_names` is given",
+        )
+    return given
 
 
 def _unknown(where: str, value: str, allowed: Any) -> ConfigError:
@@ -239,7 +222,3 @@ def _unknown(where: str, value: str, allowed: Any) -> ConfigError:
         expected=", ".join(allowed),
         hint=f"did you mean {near}?" if near else None,
     )
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-SCHEMAS = {
-    "text": pa.schema([("text", pa.string()), ("source", pa.string()), ("id", pa.string())]),
-    "chat": pa.schema(
-        [("messages", pa.string()), ("tools", pa.string()), ("source", pa.string()), ("id", pa.string())]
-    ),
-}
-"""Columns by kind of row; messages and tools are JSON."""
+from hanji.data.kinds.row import as_json
 
+
+def _schema(*columns: str, numbers: tuple[str, ...] = ()) -> pa.Schema:
+    typed = [(name, pa.float64() if name in numbers else pa.string()) for name in columns]
+    return pa.schema([*typed, ("source", pa.string()), ("id", pa.string())])
+
+
+SCHEMAS: Final[Mapping[str, pa.Schema]] = {
+    "text": _schema("text"),
+    "chat": _schema("messages", "tools"),
+    "labelled": _schema("text", "text_pair", "label"),
+    "preference": _schema("messages", "chosen", "rejected", "tools", "margin", numbers=("margin",)),
+}
+"""Columns by kind of row."""
+
+_JSON: Final = ("messages", "chosen", "rejected", "tools", "label")
+"""Columns of any kind that hold JSON, where they are not null."""
+
+COMPRESSION: Final = "zstd"
 GROUP_BYTES = 8 << 20
 SHARD_BYTES = 256 << 20
 """Text in one row group, and in one file."""
@@ -50,7 +62,7 @@ class ShardWriter:
             return
         if self._writer is None:
             path = self._directory / f"{self._split}-{self._shards:05d}.parquet"
-            self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+            self._writer = pq.ParquetWriter(path, self._schema, compression=COMPRESSION)
             self._shards += 1
         self._writer.write_table(pa.Table.from_pylist(self._waiting, self._schema))
         self._shard_bytes += self._waiting_bytes
@@ -80,9 +92,18 @@ def read_shards(paths: list[Path], batch_rows: int) -> Iterator[list[dict[str, A
                     yield batch.to_pylist()
 
 
-def from_stored(row: dict[str, Any]) -> dict[str, Any]:
-    """A stored row with its messages and tools as lists."""
-    if "messages" not in row:
-        return row
-    tools = json.loads(row["tools"]) if row["tools"] is not None else None
-    return {**row, "messages": json.loads(row["messages"]), "tools": tools}
+def to_stored(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a row as they are stored."""
+    return {
+        name: as_json(value) if name in _JSON and value is not None else value
+        for name, value in values.items()
+    }
+
+
+def from_stored(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored row as it is read back: messages, answers and tools are lists, labels what they are."""
+    opened = dict(row)
+    for name in _JSON:
+        if row.get(name) is not None:
+            opened[name] = json.loads(row[name])
+    return opened

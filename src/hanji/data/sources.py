@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import IO, Literal
@@ -16,10 +16,12 @@ from hanji.contracts.errors import ConfigError, DataError, nearest
 from hanji.data.files import DataFile, decompressed, exists, find_files
 from hanji.data.formats import FILE_FORMATS, FORMAT_OF_SUFFIX, WHOLE_FORMATS, FileFormat, Opened
 from hanji.data.formats.datasets_library import is_saved_dataset
-from hanji.data.records import Malformed, Record
+from hanji.data.labels import EXPECTED, LabelKind, LabelReader
+from hanji.data.records import Malformed, Record, RowProblem
 
 Documents = Literal["auto", "file", "passage", "paragraph", "line"]
 _TEXT_FORMATS = ("text", "markdown")
+_DELIMITED_FORMATS = ("csv", "tsv")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -39,7 +41,12 @@ class Source:
         documents: what one row of a text file is. `file`; `line`; `paragraph` (ended by a blank line);
             `passage`, lines or paragraphs gathered to about 4,000 characters. `auto`: Markdown and short
             text files are one row, longer text is cut into passages.
+        header: the names of the columns of CSV and TSV files whose first line is a record already.
         encoding: of text files.
+        labels: what the labels of classification rows are: `classes`, `several`, `number`; `auto` goes by
+            what they look like in the whole stage.
+        label_names: class to its new name.
+        label: the label of every row, for sources without a column of them.
         split, subset: of a saved or hub data set.
         max_characters: stop once so many characters were kept; None reads all (of `python-docs` and
             `python-questions`, their own bounds).
@@ -53,16 +60,21 @@ class Source:
     columns: Mapping[str, str] = field(default_factory=dict)
     text_column: str | None = None
     documents: Documents = "auto"
+    header: Sequence[str] | None = None
     encoding: str = "utf-8"
+    labels: Literal["auto"] | LabelKind = "auto"
+    label_names: Mapping[str, str] = field(default_factory=dict)
+    label: str | float | None = None
     split: str | None = None
     subset: str | None = None
     max_characters: int | None = None
 
     @property
-    def label(self) -> str:
+    def title(self) -> str:
         """The name in statistics and row ids."""
-        parts = PurePosixPath(self.path.rstrip("/")).parts
-        return self.name or "/".join(parts[-2 if "*" in self.path else -1 :]) or self.path
+        path = self.path.partition("::")[0].rpartition("://")[2]  # of a chained address, the file inside
+        parts = PurePosixPath(path.rstrip("/")).parts
+        return self.name or "/".join(parts[-2 if "*" in path else -1 :]) or self.path
 
 
 class SourceReader:
@@ -131,9 +143,16 @@ class SourceReader:
         if self.source.documents != "auto" and name not in _TEXT_FORMATS:
             raise ConfigError(
                 "`documents` says how text is cut, and this is not a text file",
-                where=f"{self.source.label}: documents",
+                where=f"{self.source.title}: documents",
                 value=file.address,
                 expected="text or Markdown files, or no `documents`",
+            )
+        if self.source.header is not None and name not in _DELIMITED_FORMATS:
+            raise ConfigError(
+                "`header` names the columns of CSV and TSV files, and this is none",
+                where=f"{self.source.title}: header",
+                value=file.address,
+                expected="CSV or TSV files, or no `header`",
             )
         return FILE_FORMATS[name]
 
@@ -145,19 +164,55 @@ def _check_options(source: Source, format_name: str) -> None:
         if value is not None and format_name not in formats:
             raise ConfigError(
                 f"`{option}` has no meaning for this source",
-                where=f"{source.label}: {option}",
+                where=f"{source.title}: {option}",
                 value=value,
                 expected=f"a source of format {' or '.join(formats)}",
             )
+    if source.header is not None and (
+        format_name in WHOLE_FORMATS or len(set(source.header)) != len(source.header)
+    ):
+        raise ConfigError(
+            "`header` has no meaning here" if format_name in WHOLE_FORMATS else "two columns of one name",
+            where=f"{source.title}: header",
+            value=list(source.header),
+            expected="a different name for each column of a CSV or TSV file",
+        )
     try:
         codecs.lookup(source.encoding)
     except LookupError:
         raise ConfigError(
             "no such encoding",
-            where=f"{source.label}: encoding",
+            where=f"{source.title}: encoding",
             value=source.encoding,
             expected="utf-8, utf-16, cp949, latin-1, ...",
         ) from None
+
+
+def label_reader(source: Source) -> LabelReader:
+    """What reads the labels of the source's records.
+
+    Raises:
+        ConfigError: options that contradict each other.
+    """
+    if source.label_names and source.labels == "number":
+        raise ConfigError(
+            "numbers have no names",
+            where=f"{source.title}: label_names",
+            value=dict(source.label_names),
+            expected="`labels: classes` or `several`",
+        )
+    reader = LabelReader(source.labels, source.label_names, source.label)
+    if source.label is not None:
+        try:
+            reader.read(source.label, "label")
+        except RowProblem as problem:
+            raise ConfigError(
+                problem.problem,
+                where=f"{source.title}: label",
+                value=source.label,
+                expected=EXPECTED[source.labels],
+            ) from None
+    return reader
 
 
 def _format_of(source: Source) -> str:
@@ -167,7 +222,7 @@ def _format_of(source: Source) -> str:
             near = nearest(source.format, known)
             raise ConfigError(
                 "no such format",
-                where=f"{source.label}: format",
+                where=f"{source.title}: format",
                 value=source.format,
                 expected=", ".join(["auto", *known]),
                 hint=f"did you mean {near}?" if near else None,

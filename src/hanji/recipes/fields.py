@@ -71,7 +71,20 @@ SourceFormat = Literal[
     "python-questions",
 ]
 
-RowFormat = Literal["auto", "text", "messages", "sharegpt", "alpaca", "prompt-completion", "question-answer"]
+RowFormat = Literal[
+    "auto",
+    "text",
+    "messages",
+    "sharegpt",
+    "alpaca",
+    "prompt-completion",
+    "question-answer",
+    "classification",
+    "pair-classification",
+    "preference",
+    "alpaca-preference",
+    "chat-preference",
+]
 
 
 class Source(Strict):
@@ -85,18 +98,29 @@ class Source(Strict):
     format: SourceFormat = "auto"
     """How to read it; `auto` goes by each file's ending."""
     rows: RowFormat = "auto"
-    """What the records are: plain text, or one of the usual forms of chats; `auto` goes by their fields."""
+    """What the records are: plain text, or one of the usual forms of chats, labelled texts and preferences;
+    `auto` goes by their fields. `text` takes only the text of records that have a label too."""
     name: str | None = None
     """Name in the statistics; by default the path's last part."""
     columns: dict[str, str] = {}
-    """Our field to their column, as `{question: ask, answer: reply}`."""
+    """Our field to their column, as `{question: ask, answer: reply}` or `{text: review, label: stars}`."""
     text_column: str | None = None
     """The column that holds plain text, where the rows are text."""
     documents: Literal["auto", "file", "passage", "paragraph", "line"] = "auto"
     """What one row of a text file is; `passage` gathers paragraphs to about 4,000 characters. `auto`:
     Markdown and short files are one row, longer ones are cut into passages."""
+    header: tuple[str, ...] | None = None
+    """The names of the columns of CSV and TSV files whose first line is a row already."""
     encoding: str = "utf-8"
     """Of text files."""
+    labels: Literal["auto", "classes", "several", "number"] = "auto"
+    """What the labels of classification rows are: one class, any number of classes, or a number. `auto` goes
+    by all labels of the stage: lists are several classes, a fraction anywhere or a column called `score`
+    makes them numbers, everything else is the name of a class."""
+    label_names: dict[str, str] = {}
+    """New names for classes, as `{"0": negative, "1": positive}`."""
+    label: str | int | float | None = None
+    """The label of every row, for a source that has no column of labels."""
     split: str | None = None
     """The split of a hub data set or a saved one."""
     subset: str | None = None

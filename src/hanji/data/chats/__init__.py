@@ -1,1 +1,1 @@
-"""Chat formats and their conversion: a new one is a file in this folder and one line in `ROW_FORMATS`."""
+"""Forms of chats and preferences: a new one is a file in this folder and a line in `ROW_FORMATS`."""

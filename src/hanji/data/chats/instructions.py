@@ -23,11 +23,20 @@ def from_alpaca(fields: Mapping[str, Any]) -> Chat:
     Raises:
         RowProblem: a part is missing or is not what it should be.
     """
+    messages = [*instruction(fields), {"role": "assistant", "content": text_field(fields, "output")}]
+    return checked(with_system(fields.get("system"), messages), "instruction"), None
+
+
+def instruction(fields: Mapping[str, Any]) -> list[Message]:
+    """What Alpaca's columns ask: the turns of `history`, then `instruction` with `input` below it.
+
+    Raises:
+        RowProblem: a part is missing or is not what it should be.
+    """
     given = text_field(fields, "input", empty=True)
     question = text_field(fields, "instruction")
-    messages = _history(fields.get("history"))
-    messages += _turn(f"{question}\n\n{given}" if given.strip() else question, text_field(fields, "output"))
-    return checked(with_system(fields.get("system"), messages), "instruction"), None
+    content = f"{question}\n\n{given}" if given.strip() else question
+    return [*_history(fields.get("history")), {"role": "user", "content": content}]
 
 
 def from_prompt_completion(fields: Mapping[str, Any]) -> Chat:

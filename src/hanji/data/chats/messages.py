@@ -49,11 +49,21 @@ def checked(messages: list[Message], field: str) -> list[Message]:
             value=[message["role"] for message in messages],
             expected="at least one message with the role assistant",
         )
-    for index, message in enumerate(messages):
-        role, place = message["role"], f"{field}[{index}].role"
+    check_turns(messages, [f"{field}[{index}]" for index in range(len(messages))])
+    return messages
+
+
+def check_turns(messages: Sequence[Message], places: Sequence[str]) -> None:
+    """Refuses a turn that stands where none of its role can; `places`: the field of each.
+
+    Raises:
+        RowProblem: there is one.
+    """
+    previous: Message = {"role": "system"}
+    for index, (message, field) in enumerate(zip(messages, places, strict=True)):
+        role, place = message["role"], f"{field}.role"
         if role in ("system", "developer") and index > 0:
             raise RowProblem("system text after the chat began", field=place, value=role, expected="it first")
-        previous = messages[index - 1] if index else {"role": "system"}
         if role == "assistant" and previous["role"] in ("system", "developer"):
             raise RowProblem(
                 "the assistant speaks first", field=place, value=role, expected="a user's message"
@@ -65,7 +75,7 @@ def checked(messages: list[Message], field: str) -> list[Message]:
                 value=role,
                 expected="tool_calls in the message before",
             )
-    return messages
+        previous = message
 
 
 def with_system(system: Any, messages: list[Message]) -> list[Message]:

@@ -45,8 +45,8 @@ FILE_FORMATS: Mapping[str, FileFormat] = {
     ),
     "json": FileFormat((".json",), lambda o, s: read_json(o.stream, o.file, s.encoding)),
     "jsonl": FileFormat((".jsonl", ".ndjson"), lambda o, s: read_json_lines(o.stream, o.file, s.encoding)),
-    "csv": FileFormat((".csv",), lambda o, s: read_csv(o.stream, o.file, s.encoding)),
-    "tsv": FileFormat((".tsv", ".tab"), lambda o, s: read_tsv(o.stream, o.file, s.encoding)),
+    "csv": FileFormat((".csv",), lambda o, s: read_csv(o.stream, o.file, s.encoding, s.header)),
+    "tsv": FileFormat((".tsv", ".tab"), lambda o, s: read_tsv(o.stream, o.file, s.encoding, s.header)),
     "parquet": FileFormat((".parquet",), lambda o, _: read_parquet(o.stream, o.file)),
     "arrow": FileFormat((".arrow", ".feather"), lambda o, _: read_arrow(o.stream, o.file)),
 }

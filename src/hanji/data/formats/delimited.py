@@ -1,9 +1,9 @@
-"""CSV (RFC 4180) and TSV, with the names of the columns in the first line."""
+"""CSV (RFC 4180) and TSV, with the names of the columns in the first line or given beside the file."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from hanji.contracts.errors import DataError
@@ -13,20 +13,30 @@ from hanji.data.records import Malformed, Record, RowProblem
 _MAX_FIELD_CHARACTERS = 1 << 30
 
 
-def read_csv(stream: IO[bytes], file: str, encoding: str) -> Iterator[Record | Malformed]:
-    """Comma-separated records; a quoted field may hold commas and newlines."""
+def read_csv(
+    stream: IO[bytes], file: str, encoding: str, header: Sequence[str] | None = None
+) -> Iterator[Record | Malformed]:
+    """Comma-separated records; a quoted field may hold commas and newlines.
+
+    Args:
+        header: the names of the columns of a file whose first line is a record already.
+    """
     csv.field_size_limit(_MAX_FIELD_CHARACTERS)
     with decoded(stream, encoding, newline="") as lines:
-        yield from _csv_records(csv.reader(lines, strict=True), file)
+        yield from _csv_records(csv.reader(lines, strict=True), file, header)
 
 
-def read_tsv(stream: IO[bytes], file: str, encoding: str) -> Iterator[Record | Malformed]:
+def read_tsv(
+    stream: IO[bytes], file: str, encoding: str, header: Sequence[str] | None = None
+) -> Iterator[Record | Malformed]:
     """Tab-separated records, one a line.
 
     Quotation marks are text like any other, except around a whole field whose inner ones are doubled: so
     spreadsheets write TSV.
+
+    Args:
+        header: the names of the columns of a file whose first line is a record already.
     """
-    header: list[str] | None = None
     with decoded(stream, encoding, newline="") as lines:
         for line, text in enumerate(lines, start=1):
             fields = [_unquoted(field) for field in text.rstrip("\r\n").split("\t")]
@@ -36,8 +46,7 @@ def read_tsv(stream: IO[bytes], file: str, encoding: str) -> Iterator[Record | M
                 yield _record(header, fields, file, line)
 
 
-def _csv_records(reader: Any, file: str) -> Iterator[Record | Malformed]:
-    header: list[str] | None = None
+def _csv_records(reader: Any, file: str, header: Sequence[str] | None) -> Iterator[Record | Malformed]:
     line = 1
     while True:
         try:
@@ -65,14 +74,15 @@ def _header(fields: list[str], file: str) -> list[str]:
             where=f"{file}:1",
             value=names,
             expected="a different name for each column",
+            hint="where it is a row already, name the columns with the source's `header`",
         )
     return names
 
 
-def _record(header: list[str], fields: list[str], file: str, line: int) -> Record | Malformed:
+def _record(header: Sequence[str], fields: list[str], file: str, line: int) -> Record | Malformed:
     if len(fields) != len(header):
         problem = RowProblem(
-            f"{len(fields)} fields where the first line names {len(header)}",
+            f"{len(fields)} fields where there are {len(header)} columns",
             value=fields,
             expected=", ".join(header),
         )
