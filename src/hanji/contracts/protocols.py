@@ -65,6 +65,10 @@ class Encoder(Protocol):
     @property
     def vocabulary_size(self) -> int: ...
     @property
+    def chat_template(self) -> str | None:
+        """The template of chats, where the tokenizer has one."""
+
+    @property
     def mask_id(self) -> int | None:
         """The token that stands for a hidden one, where the tokenizer has it."""
 

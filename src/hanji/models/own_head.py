@@ -1,4 +1,4 @@
-"""A model's own head, run on hidden states that we choose: everything behind the body, as its authors wrote it.
+"""A model's own head, run on hidden states that we choose: all that stands behind the body.
 
 Heads differ (a transform before the output matrix, a pooler, a dense layer), and each model's forward knows
 its own. So the forward itself is run, with a body that only hands over hidden states computed before.

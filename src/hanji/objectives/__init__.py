@@ -8,6 +8,12 @@ OBJECTIVES = Registry(
     "objectives",
     {
         "clm": "hanji.objectives.clm:CausalLanguageModelling",
+        "mlm": "hanji.objectives.mlm:MaskedLanguageModelling",
+        "mlm+nsp": "hanji.objectives.nsp:MaskedWithNextSentence",
+        "mlm+sop": "hanji.objectives.sop:MaskedWithSentenceOrder",
         "sft": "hanji.objectives.sft:SupervisedFineTuning",
+        "classify": "hanji.objectives.classify:Classification",
+        "reward": "hanji.objectives.reward:Reward",
+        "dpo": "hanji.objectives.dpo:DirectPreferenceOptimisation",
     },
 )

@@ -18,6 +18,7 @@ class CausalLanguageModelling(Likelihood):
 
     name = "clm"
     rows = "text"
+    overlong = ("split", "drop", "error", "truncate")
 
     def encode(self, rows: Sequence[Mapping[str, Any]], encoder: Encoder) -> TokenRows:
         """Each text between the tokenizer's begin and end tokens, if it has them; all of it trained.

@@ -1,4 +1,4 @@
-"""What the likelihood objectives share: they differ only in how a row becomes tokens."""
+"""What the likelihood objectives share: they differ in how a row becomes tokens, and which are labels."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ from collections.abc import Iterable
 
 from hanji.contracts.batch import Batch
 from hanji.contracts.loss import Loss, Term
-from hanji.contracts.protocols import Policy
+from hanji.contracts.protocols import Head, Policy, Task
 from hanji.contracts.rows import TokenRows
 
 
 class Likelihood:
     """Mean −log p(token) over the trained tokens of rows, each predicted from those before it."""
+
+    head: Head = "causal"
+    overlong: tuple[str, ...] = ("drop", "split", "error", "truncate")
+    reference = False
+
+    def bind(self, task: Task) -> None:
+        """Needs nothing."""
 
     def collate(self, rows: TokenRows) -> Batch:
         """Labels are the next tokens, where those are trained."""

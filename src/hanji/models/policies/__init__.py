@@ -33,9 +33,7 @@ def policy_for(
     switch_off: Callable[[], AbstractContextManager[None]] | None = None,
 ) -> ModelPolicy:
     """The policy of a model that ends in `head`; arguments are those of `ModelPolicy`."""
-    return POLICIES[head](
-        model, pad_id=pad_id, precision=precision, progress=progress, switch_off=switch_off
-    )
+    return POLICIES[head](model, pad_id=pad_id, precision=precision, progress=progress, switch_off=switch_off)
 
 
 __all__ = ["POLICIES", "CausalPolicy", "ClassificationPolicy", "MaskedPolicy", "ModelPolicy", "policy_for"]

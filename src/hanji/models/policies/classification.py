@@ -21,7 +21,7 @@ class ClassificationPolicy(ModelPolicy):
         return {"scores": scores.float()}
 
     def whole(self, batch: Batch) -> Tensor:
-        """[documents, outputs]; always padded, since a stock forward takes a packed sequence for one document."""
+        """[documents, outputs]; always padded, for a stock forward takes what is packed for one document."""
         packed_up_to, self.packed_up_to = self.packed_up_to, 0
         try:
             return self.run(self.model, batch).logits  # type: ignore[no-any-return]

@@ -56,7 +56,7 @@ class MaskedPolicy(ModelPolicy):
         return _end_to_end(F.linear(features, matrix.weight, matrix.bias), relation)
 
     def _head(self, hidden: Tensor, batch: Batch, at: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What the output matrix is multiplied with, at chosen positions, and the relation of each document."""
+        """What the output matrix is multiplied with at chosen positions, and each document's relation."""
         first = pooled(self.model, hidden[batch.firsts()])
         with head_alone(self.model, hidden[at][None], first, without_matrix=True) as model:
             output = model(input_ids=batch.input_ids[at][None])
