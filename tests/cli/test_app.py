@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from hanji.cli.app import VERBS
+from hanji.cli.console import LOG_WIDTH
+from hanji.cli.stage_help import show_stage_help
 from hanji.recipes.reference import keys_of
 from hanji.recipes.schema import STAGES
 
@@ -62,10 +64,28 @@ def test_a_verb_s_help_lists_the_keys_of_its_stage(kind: str) -> None:
         if key.path != "kind":
             assert key.path in page
     assert f"hanji {kind} KEY=VALUE" in page
+    assert max(map(len, page.splitlines())) <= LOG_WIDTH
+    assert "\x1b" not in page, "no colours in a pipe"
 
 
-def test_a_verb_s_help_imports_no_torch() -> None:
-    assert not imported("finetune", "--help") & {"torch", "transformers", "numpy", "pyarrow", "datasets"}
+def test_a_verb_s_help_fits_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "70")
+    monkeypatch.setenv("NO_COLOR", "1")
+    show_stage_help("evaluate")
+    lines = capsys.readouterr().out.splitlines()
+    (start,) = (index for index, line in enumerate(lines) if line.startswith("   models "))
+    assert max(map(len, lines[start:])) <= 70
+    told = " ".join(line[31:] for line in lines[start:] if line.startswith(("   models ", " " * 31)))
+    models = next(key for key in keys_of(STAGES["evaluate"]) if key.path == "models")
+    assert told.startswith(f"{models.description} {models.type} · required")
+
+
+def test_a_verb_s_help_imports_neither_torch_nor_rich() -> None:
+    heavy = {"torch", "transformers", "numpy", "pyarrow", "datasets", "rich"}
+    assert not imported("finetune", "--help") & heavy
 
 
 @pytest.mark.parametrize("verb", [name for name in VERBS if name not in STAGES])

@@ -1,15 +1,21 @@
-"""`hanji VERB --help` for the verbs that make something: their keys, from the schema."""
+"""`hanji VERB --help` for the verbs that make something: their keys, from the schema.
+
+Written by hand: importing rich and laying out its tables would take as long as all the rest.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import zip_longest
+from typing import Final
 
-from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
+import typer
 
-from hanji.cli.console import output
+from hanji.cli.console import LOG_WIDTH
 from hanji.recipes.fields import Mix, Source
 from hanji.recipes.reference import Key, first_line, keys_of
 from hanji.recipes.schema import STAGES
@@ -22,6 +28,18 @@ EXAMPLES = {
     "evaluate": "hanji evaluate models=[my-base,my-chat] prompts='[Who are you?]'",
 }
 
+Style = Callable[[str], str]
+_PLAIN: Final[Style] = str
+_BOLD: Final[Style] = partial(typer.style, bold=True)
+_DIM: Final[Style] = partial(typer.style, dim=True)
+_TYPE: Final[Style] = partial(typer.style, fg="yellow")
+_REQUIRED: Final[Style] = partial(typer.style, fg="red")
+
+_KEYS_WIDTH: Final = 26
+_ONE_LINE: Final = 70
+_NARROWEST: Final = 20
+"""Characters: of the column of keys at least; of what is told in one line at most; of its column at least."""
+
 
 def show_stage_help(kind: str) -> None:
     """Prints the keys of a stage with their values, defaults and meanings."""
@@ -32,19 +50,21 @@ def show_stage_help(kind: str) -> None:
     for key in keys:
         if "." in key.path:
             nested.setdefault(key.path.partition(".")[0], []).append(key)
-    parts: list[RenderableType] = [
-        Text.assemble("\n ", ("Usage", "bold"), f"  hanji {kind} KEY=VALUE ... [--force] [--runs DIR]\n"),
-        Padding(first_line(stage), (0, 1)),
-        Text.assemble("\n ", (f"Example  {EXAMPLES[kind]}", "dim"), overflow="fold"),
-        _section("Keys", plain),
-        *(_section(name, inner) for name, inner in nested.items()),
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else LOG_WIDTH
+    lines = [
+        f"\n {_BOLD('Usage')}  hanji {kind} KEY=VALUE ... [--force] [--runs DIR]\n",
+        *(f" {line}" for line in _fill([(first_line(stage), _PLAIN)], width - 2)),
+        _DIM(f"\n Example  {EXAMPLES[kind]}"),
+        *_section("Keys", plain, width),
     ]
+    for name, inner in nested.items():
+        lines += _section(name, inner, width)
     if kind == "prepare":
-        parts.append(_section("Each item of source, as a mapping", keys_of(Source)))
+        lines += _section("Each item of source, as a mapping", keys_of(Source), width)
     if kind in ("pretrain", "finetune"):
-        parts.append(_section("Each item of data, as a mapping", keys_of(Mix)))
-    parts += [_section("Shared", _SHARED), _section("Options", _OPTIONS), Text("")]
-    output().print(Group(*parts))
+        lines += _section("Each item of data, as a mapping", keys_of(Mix), width)
+    lines += [*_section("Shared", _SHARED, width), *_section("Options", _OPTIONS, width), ""]
+    typer.echo("\n".join(lines), color=False if os.environ.get("NO_COLOR") else None)
 
 
 _SHARED = [
@@ -59,19 +79,45 @@ _OPTIONS = [
 ]
 
 
-def _section(title: str, keys: Iterable[Key]) -> RenderableType:
-    table = Table(box=None, padding=(0, 1), show_header=False, expand=False, pad_edge=False)
-    table.add_column(no_wrap=True, style="bold", min_width=26)
-    table.add_column(overflow="fold")
+def _section(title: str, keys: Iterable[Key], width: int) -> Iterator[str]:
+    """A heading, and two columns: the keys, and what is told about them."""
+    keys = list(keys)
+    column = max(_KEYS_WIDTH, *(len(key.path) for key in keys))
+    yield "\n " + typer.style(title, fg="cyan", bold=True)
+    room = max(width - column - 5, _NARROWEST)
     for key in keys:
-        told = Text(key.description)
-        details = [(key.type, "yellow")] if key.type else []
-        if key.default is None:
-            details.append(("required", "red"))
-        elif key.default not in ("", "–"):
-            details.append((f"default {key.default}", "dim"))
-        if details:
-            told.append("\n" if len(key.description) + len(key.type) > 70 else "  ")
-            told.append(Text(" · ").join(Text(text, style) for text, style in details))
-        table.add_row(key.path, told)
-    return Group(Text(f"\n {title}", "bold cyan"), Padding(table, (0, 0, 0, 3)))
+        details = _details(key)
+        both = len(key.description) + 1 + sum(len(text) + 1 for text, _ in details)
+        told, more = _fill([(key.description, _PLAIN)], room), _fill(details, room)
+        if both <= room and len(key.description) + len(key.type) <= _ONE_LINE:
+            told = ["  ".join([*told, *more])]
+        else:
+            told += more
+        for name, line in zip_longest([key.path], told, fillvalue=""):
+            yield f"   {_BOLD(name.ljust(column)) if name else ' ' * column}  {line}"
+
+
+def _details(key: Key) -> list[tuple[str, Style]]:
+    """What may stand there, and what does by default; with dots between."""
+    found = [(key.type, _TYPE)] if key.type else []
+    if key.default is None:
+        found.append(("required", _REQUIRED))
+    elif key.default not in ("", "–"):
+        found.append((f"default {key.default}", _DIM))
+    dots = [("·", _PLAIN)] * len(found)
+    return [span for pair in zip(dots, found, strict=True) for span in pair][1:]
+
+
+def _fill(spans: Iterable[tuple[str, Style]], width: int) -> list[str]:
+    """Words in lines of at most `width` characters; a longer word has a line of its own."""
+    lines: list[str] = []
+    room = 0
+    for text, style in spans:
+        for word in text.split():
+            if lines and len(word) < room:
+                lines[-1] += f" {style(word)}"
+                room -= 1 + len(word)
+            else:
+                lines.append(style(word))
+                room = width - len(word)
+    return lines
