@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, distributions
 from typing import Any
 
 from hanji.contracts.errors import ConfigError, nearest
+
+
+@cache
+def _foreign() -> list[EntryPoint]:
+    """What other packages add to any registry, read once for all; the first on the path comes first."""
+    points = (point for package in distributions() for point in package.entry_points)
+    return [point for point in points if point.group.startswith("hanji.")]
 
 
 class Registry(Mapping[str, str]):
@@ -27,7 +34,8 @@ class Registry(Mapping[str, str]):
 
     @cached_property
     def _all(self) -> dict[str, str]:
-        foreign = {point.name: point.value for point in entry_points(group=f"hanji.{self.kind}")}
+        group = f"hanji.{self.kind}"
+        foreign = {point.name: point.value for point in reversed(_foreign()) if point.group == group}
         return {**foreign, **self._own}
 
     def __getitem__(self, name: str) -> str:
