@@ -33,7 +33,12 @@ class Strict(BaseModel):
     """A part of a recipe: unknown keys are refused, values cannot change after they are checked."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, validate_default=True
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        validate_default=True,
+        defer_build=True,  # one verb needs one stage's
     )
 
     @model_validator(mode="before")
