@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hanji.contracts.errors import DataError
 from hanji.tokenizers.backend import plain_description, special_tokens, text_backend
+from hanji.tokenizers.collector import collector_at_rest
 from hanji.tokenizers.fast import FastEncoder, Rows, encode_slowly
 from tokenizers import Tokenizer as Backend
 
@@ -15,9 +16,11 @@ class TextEncoder:
 
     def __init__(self, backend: Backend) -> None:
         self._slow = text_backend(backend)
-        description = plain_description(backend)
-        description["added_tokens"] = [token for token in description["added_tokens"] if not token["special"]]
-        self._fast = FastEncoder.of(description, self._slow, list(special_tokens(backend)))
+        with collector_at_rest():
+            description = plain_description(backend)
+            added = description["added_tokens"]
+            description["added_tokens"] = [token for token in added if not token["special"]]
+            self._fast = FastEncoder.of(description, self._slow, list(special_tokens(backend)))
 
     @property
     def is_fast(self) -> bool:

@@ -16,6 +16,7 @@ from hanji.contracts.frame import Frame
 from hanji.contracts.protocols import EncodedChat
 from hanji.tokenizers.backend import special_tokens
 from hanji.tokenizers.chat import Chat, ChatEncoder
+from hanji.tokenizers.collector import collector_at_rest
 from hanji.tokenizers.framing import find_frame
 from hanji.tokenizers.load import load_hf
 from hanji.tokenizers.padding import choose_padding
@@ -47,7 +48,8 @@ class Tokenizer:
         Raises:
             ModelError: where there is none.
         """
-        return cls(load_hf(source))
+        with collector_at_rest():
+            return cls(load_hf(source))
 
     def save(self, directory: str | Path) -> None:
         """Writes what plain `AutoTokenizer.from_pretrained` loads with the same ids."""
