@@ -11,7 +11,7 @@ import pytest
 
 from hanji.cli.app import VERBS
 from hanji.models.load import load_model
-from hanji.models.policy import CausalPolicy
+from hanji.models.policies import CausalPolicy
 from hanji.objectives.likelihood import Likelihood
 from hanji.recipes.document import parse
 from hanji.recipes.load import load_recipe

@@ -23,7 +23,7 @@ from hanji.contracts.rows import TokenRows
 from hanji.data.stream import TrainingStream
 from hanji.data.token_store import build_token_store
 from hanji.models.load import load_model
-from hanji.models.policy import CausalPolicy
+from hanji.models.policies import CausalPolicy
 from hanji.objectives import OBJECTIVES
 from hanji.tokenizers.tokenizer import Tokenizer
 from hanji.training.callbacks import Log

@@ -9,16 +9,22 @@ hanji.make("finetune", "model=base", "data=my.jsonl", "name=my-chat")   # as `ha
 hanji.find("my-chat").metrics
 ```
 
-Nothing heavy is imported before a stage needs it.
+Nothing heavy is imported before a stage needs it. Once PEFT is imported too, before or after, it loads
+bottleneck adapters as it loads its own.
 """
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
     from hanji.artifacts.artifact import Artifact
     from hanji.contracts.progress import Progress
     from hanji.recipes.load import Where
@@ -101,3 +107,38 @@ def find(name: str, runs: str | Path = "runs") -> Artifact:
     from hanji.artifacts.workspace import Workspace
 
     return Workspace(Path(runs)).resolve(name)
+
+
+class _AfterPeft:
+    """A finder that finds `peft` as the others do, and adds a step to its import: it gets to know our tuner.
+
+    PEFT has no entry points, and to import it here would make every start slow.
+    """
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name != "peft":
+            return None
+        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next((found for found in others if found is not None), None)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_register(module: Any) -> None:
+                execute(module)
+                _register_bottleneck()
+
+            spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+        return spec
+
+
+def _register_bottleneck() -> None:
+    try:
+        import_module("hanji.methods.bottleneck")
+    except Exception as error:  # a PEFT that we do not know must still serve who does without bottlenecks
+        warnings.warn(f"PEFT cannot load hanji's bottleneck adapters: {error!r}", stacklevel=2)
+
+
+if "peft" in sys.modules:
+    _register_bottleneck()
+else:
+    sys.meta_path.insert(0, _AfterPeft())

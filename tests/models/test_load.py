@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from hanji.contracts.errors import ConfigError, ModelError
+from hanji.contracts.frame import Frame
 from hanji.models.load import blank_model, load_model, save_model
 from hanji.models.policies import CausalPolicy
 from tiny_models import VOCABULARY, tiny
@@ -23,6 +24,8 @@ class Words:
     bos_id = 1
     eos_id = 2
     pad_id = 0
+    mask_id = None
+    frame = Frame(before=(1,), between=(), after=(), has_segments=False)
 
 
 GENERATION = {"eos_token_id": [2, 3], "pad_token_id": 0, "bos_token_id": 1}

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from hanji.contracts.errors import ConfigError, TrainingError
 from hanji.contracts.rows import TokenRows
-from hanji.models.policy import CausalPolicy
+from hanji.models.policies import CausalPolicy
 from hanji.objectives.clm import CausalLanguageModelling
 from hanji.training.checkpoints import Checkpoints
 from hanji.training.loop import Run, fit

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from hanji.contracts.errors import TrainingError
 from hanji.contracts.rows import TokenRows
-from hanji.models.policy import CausalPolicy
+from hanji.models.policies import CausalPolicy
 from hanji.objectives import OBJECTIVES
 from hanji.training.loop import Run, StepReport, fit, training_step
 from hanji.training.non_finite import NonFinite

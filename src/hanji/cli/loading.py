@@ -32,13 +32,13 @@ def load(name: str, runs: Path, device: str) -> tuple[Any, Tokenizer]:
     with console.status(f"loading {name}") if console.is_terminal else _nothing():
         import torch
 
-        from hanji.models.load import load_model
+        from hanji.artifacts.models import load_trained
         from hanji.recipes.device import choose_device
         from hanji.tokenizers.tokenizer import Tokenizer
 
         chosen = choose_device(device)
         tokenizer = Tokenizer.load(source)
-        model = load_model(source, dtype=torch.bfloat16 if chosen == "cuda" else torch.float32)
+        model = load_trained(source, dtype=torch.bfloat16 if chosen == "cuda" else torch.float32)
         return model.to(chosen).eval(), tokenizer
 
 

@@ -59,10 +59,15 @@ def _tell(made: Mapping[str, Artifact], workspace: Workspace, nothing_new: bool)
             show(f"report  {_place(artifact) / report.name}")
             _tell_scores(artifact.metrics.get("scores", {}))
             _tell_answers(artifact.path / "samples.json")
-    chats = [found for found in made.values() if found.record.config.get("objective") == "sft"]
+    chats = [found for found in made.values() if _chats(found)]
     if chats:
         elsewhere = "" if workspace.root == RUNS else f" --runs {workspace.root}"
         show(f"talk to it  hanji chat {chats[-1].name}{elsewhere}")
+
+
+def _chats(artifact: Artifact) -> bool:
+    objective = artifact.record.config.get("objective") or {}
+    return objective.get("name") in ("sft", "dpo")
 
 
 def _tell_scores(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:

@@ -204,14 +204,16 @@ def held_out_batches(store: TokenStore, *, micro_batch_tokens: int) -> Iterator[
 
     A row longer than that is a batch of its own. What is random about a row is the same every time, too.
     """
+    for rows in batches_of(store, micro_batch_tokens):
+        yield replace(store.take(rows), keys=mix(rows))
 
-    def batch(rows: NDArray[np.int64]) -> TokenRows:
-        return replace(store.take(rows), keys=mix(rows))
 
+def batches_of(store: TokenStore, micro_batch_tokens: int) -> Iterator[NDArray[np.int64]]:
+    """The numbers of the rows in each of these batches."""
     long = store.lengths > micro_batch_tokens
     for row in np.flatnonzero(long):
-        yield batch(np.array([row]))
+        yield np.array([row])
     short = np.flatnonzero(~long)
     bins = best_fit(store.lengths[short], micro_batch_tokens)
     for index in range(len(bins)):
-        yield batch(short[bins[index]])
+        yield short[bins[index]]

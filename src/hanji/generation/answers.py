@@ -77,7 +77,7 @@ def generate(
     by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     for start in range(0, len(by_length), ROWS_AT_A_TIME):
         chosen = by_length[start : start + ROWS_AT_A_TIME]
-        rows = [prompts[index] for index in chosen]
+        rows = [opened(model, prompts[index]) for index in chosen]
         room = room_for_answer(model, rows, max_new_tokens)
         settings = decoding_settings(
             max_new_tokens=room, temperature=temperature, top_k=top_k, top_p=top_p,
@@ -124,6 +124,12 @@ def decoding_settings(
         pad_token_id=pad_id,
         **chosen,
     )
+
+
+def opened(model: Any, prompt: Sequence[int]) -> list[int]:
+    """The prompt after the model's soft prompt, where it has one; an empty prompt stays empty."""
+    virtual = getattr(model.get_input_embeddings(), "virtual_ids", ())
+    return [*virtual, *prompt] if prompt else []
 
 
 def room_for_answer(model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from hanji.contracts.errors import ConfigError
-from hanji.generation.answers import TextDecoder, evaluating, room_for_answer
+from hanji.generation.answers import TextDecoder, evaluating, opened, room_for_answer
 
 
 class PromptEncoder(TextDecoder, Protocol):
@@ -38,12 +38,13 @@ def next_token_probabilities(
     if top < 1:
         raise ConfigError("top is out of its range", value=top, expected="at least 1")
     prompt = list(tokenizer.encode_prompt(text))
-    room_for_answer(model, [prompt], 1)
+    ids = opened(model, prompt)
+    room_for_answer(model, [ids], 1)
     with evaluating(model):
-        logits = model(input_ids=torch.tensor([prompt], device=model.device)).logits[0, -1].float()
-    probabilities, ids = logits.softmax(-1).topk(min(top, logits.shape[-1]))
+        logits = model(input_ids=torch.tensor([ids], device=model.device)).logits[0, -1].float()
+    probabilities, likeliest = logits.softmax(-1).topk(min(top, logits.shape[-1]))
     shown = len(tokenizer.decode(prompt))
     return [
         NextToken(token, tokenizer.decode([*prompt, token])[shown:], probability)
-        for token, probability in zip(ids.tolist(), probabilities.tolist(), strict=True)
+        for token, probability in zip(likeliest.tolist(), probabilities.tolist(), strict=True)
     ]

@@ -4,4 +4,13 @@ from __future__ import annotations
 
 from hanji.contracts.registry import Registry
 
-METHODS = Registry("methods", {"full": "hanji.methods.full:Full"})
+METHODS = Registry(
+    "methods",
+    {
+        "full": "hanji.methods.full:Full",
+        "freeze": "hanji.methods.freeze:Freeze",
+        "adapter": "hanji.methods.adapter:Adapter",
+        "prompt": "hanji.methods.prompt:Prompt",
+        "lora": "hanji.methods.lora:Lora",
+    },
+)

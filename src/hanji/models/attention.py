@@ -92,8 +92,8 @@ class Layout:
         index[padding] = 0
         first, real = 0, []
         for count, length in groups:
-            own = torch.from_numpy(sizes[order][first : first + count]).to(device)
-            mask = torch.arange(length, device=device)[None, :] < own[:, None]
+            own = sizes[order][first : first + count]
+            mask = torch.from_numpy(np.arange(length)[None, :] < own[:, None]).to(device)
             real.append(None if int(own.min()) == length else mask[:, None, None, :])
             first += count
         tensors = (torch.from_numpy(array).to(device) for array in (index, inverse, padding))

@@ -67,6 +67,9 @@ def blank_config(
         bos_token_id=encoder.bos_id,
         eos_token_id=encoder.eos_id,
         pad_token_id=encoder.pad_id,
+        cls_token_id=next(iter(encoder.frame.before), None),
+        sep_token_id=next(iter(encoder.frame.after), None),
+        mask_token_id=encoder.mask_id,
     )
 
 

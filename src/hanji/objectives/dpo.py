@@ -21,7 +21,7 @@ class DirectPreferenceOptimisation(AnswerPairs):
     """Mean loss over pairs of how much more than the reference the model prefers the chosen answer.
 
     With h = log(π(chosen)/π_ref(chosen)) − log(π(rejected)/π_ref(rejected)):
-    `sigmoid`: −(1 − s) log σ(βh) − s log σ(−βh), Rafailov et al. 2023, with label smoothing s (Mitchell 2023);
+    `sigmoid`: −(1 − s) log σ(βh) − s log σ(−βh), Rafailov et al. 2023, label smoothing s (Mitchell 2023);
     `ipo`: (h − 1/(2β))², with log-probabilities per token, Azar et al. 2024;
     `hinge`: max(0, 1 − βh), Zhao et al. 2023.
 
@@ -52,7 +52,7 @@ class DirectPreferenceOptimisation(AnswerPairs):
             return self._answers(policy, batch)
 
     def loss(self, policy: Policy, batch: Batch) -> Loss:
-        """See the class; a reward is β log(π/π_ref), accuracy the share of pairs whose chosen one has more."""
+        """See the class; a reward is β log(π/π_ref), accuracy the share of pairs that it ranks right."""
         assert batch.targets is not None
         if batch.targets.shape[1] > 2:
             reference = batch.targets[:, -2:]

@@ -99,4 +99,4 @@ def _spans(
     begins = words & (coin | forced)
     word = np.cumsum(words)
     since: NDArray[np.int64] = word - np.maximum.accumulate(np.where(begins, word, 0))
-    return begins | (words & (since % LONGEST_SPAN == 0))
+    return np.asarray(begins | (words & (since % LONGEST_SPAN == 0)))

@@ -47,7 +47,7 @@ class Reward(AnswerPairs):
             terms["centering"] = Term((chosen + rejected).square().sum(), "pairs", self.centering)
         metrics = {
             "accuracy": (float((difference > 0).sum()), "pairs"),
-            "reward_chosen": (float(chosen.sum()), "pairs"),
-            "reward_rejected": (float(rejected.sum()), "pairs"),
+            "reward_chosen": (float(chosen.detach().sum()), "pairs"),
+            "reward_rejected": (float(rejected.detach().sum()), "pairs"),
         }
         return Loss(terms, metrics, {"correct": (difference > 0).detach()})

@@ -93,9 +93,9 @@ class MaskingWithTextPairs(MaskedLanguageModelling):
         return Loss(
             {"nll": Term(found["nll"], "tokens"), self.relation: Term(relation, "pairs")},
             {
-                "masked_loss": (float(found["nll"]), "tokens"),
+                "masked_loss": (float(found["nll"].detach()), "tokens"),
                 "accuracy": (float(found["correct"]), "tokens"),
-                f"{self.relation}_loss": (float(relation), "pairs"),
+                f"{self.relation}_loss": (float(relation.detach()), "pairs"),
                 f"{self.relation}_accuracy": (float(correct), "pairs"),
             },
         )

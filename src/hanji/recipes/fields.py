@@ -15,7 +15,15 @@ from pydantic import (
     model_validator,
 )
 
-from hanji.recipes.support import check_method, check_method_options, method_schema
+from hanji.methods import METHODS
+from hanji.objectives import OBJECTIVES
+from hanji.recipes.support import (
+    check_method,
+    check_objective,
+    check_options,
+    method_schema,
+    objective_schema,
+)
 
 Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.\-]{0,63}$")]
 """A recipe's or a stage's name: letters of any script, digits, `_`, `-`, `.`; never a path."""
@@ -143,22 +151,36 @@ class Mix(Strict):
     """Share of the training tokens; by default in proportion to size. Give all the weights or none."""
 
 
-class MethodSettings(Strict):
-    """Which parameters learn, and the method's own options beside its name."""
-
+class _WithOptions(Strict):
     model_config = ConfigDict(extra="allow")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it is made with, beside its name."""
+        return dict(self.model_extra or {})
+
+
+class MethodSettings(_WithOptions):
+    """Which parameters learn, and the method's own options beside its name."""
 
     name: Annotated[str, AfterValidator(check_method), WithJsonSchema(method_schema())] = "full"
     """The method's name."""
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the method is made with, beside its name."""
-        return dict(self.model_extra or {})
-
     @model_validator(mode="after")
     def _options_that_it_has(self) -> MethodSettings:
-        check_method_options(self.name, self.options)
+        check_options(METHODS, self.name, self.options)
+        return self
+
+
+class ObjectiveSettings(_WithOptions):
+    """What is minimised, and the objective's own options beside its name."""
+
+    name: Annotated[str, AfterValidator(check_objective), WithJsonSchema(objective_schema())]
+    """The objective's name."""
+
+    @model_validator(mode="after")
+    def _options_that_it_has(self) -> ObjectiveSettings:
+        check_options(OBJECTIVES, self.name, self.options)
         return self
 
 
@@ -186,6 +208,11 @@ def _sources(value: Any) -> Any:
 
 Method = Annotated[MethodSettings, BeforeValidator(_named, json_schema_input_type=str | MethodSettings)]
 """How the parameters learn: a name, or a mapping of a name and its options."""
+
+Objective = Annotated[
+    ObjectiveSettings, BeforeValidator(_named, json_schema_input_type=str | ObjectiveSettings)
+]
+"""What is minimised: a name, or a mapping of a name and its options."""
 
 Mixture = Annotated[
     tuple[Mix, ...],

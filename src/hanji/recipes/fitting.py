@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hanji.artifacts.artifact import Artifact
-from hanji.contracts.protocols import Objective
+from hanji.artifacts.models import config_of
+from hanji.contracts.protocols import Method
 from hanji.data.prepared import row_kind
 from hanji.methods import METHODS
-from hanji.models.presets import preset_config
-from hanji.objectives import OBJECTIVES
+from hanji.models.heads import check_head
+from hanji.models.load import blank_config
 from hanji.recipes.plan.check import ensure_fits
-from hanji.recipes.plan.recipe import read_config
 from hanji.recipes.plan.rows import LearningRows, mixed
-from hanji.recipes.plan.trace import every_parameter
+from hanji.recipes.plan.trace import Learning
 from hanji.recipes.schema import FinetuneStage, PretrainStage
+from hanji.recipes.stages.objectives import bind, make_objective
 from hanji.recipes.stages.tokens import location
 from hanji.tokenizers.tokenizer import Tokenizer
 
@@ -30,26 +31,29 @@ def plan_before_training(
     Raises:
         ResourceError: the stage cannot fit; says which settings would make it fit.
     """
-    objective: Objective = OBJECTIVES.load(stage.objective)()
+    objective = make_objective(stage.objective)
     directories = {mix.data: Path(location(inputs[mix.data])) for mix in stage.data}
     if any(row_kind(directory) != objective.rows for directory in directories.values()):
         return  # the stage itself refuses these rows, and says why
     tokenizer = Tokenizer.load(location(inputs[_tokenizer_of(stage)]))
+    method: Method | None = None
+    if isinstance(stage, PretrainStage):
+        config = blank_config(stage.model, tokenizer, overrides=stage.config)
+    else:
+        config = config_of(location(inputs[stage.model]))
+        method = METHODS.load(stage.method.name)(**stage.method.options)
+    check_head(config, objective.head, objective.name)
+    labels = bind(objective, tokenizer, stage.train.sequence_length, directories.values())
     parts = [
         LearningRows.sampled(directory, data, tokenizer, objective, stage.train.sequence_length)
         for data, directory in directories.items()
     ]
     weights = [mix.weight for mix in stage.data if mix.weight is not None]
-    if isinstance(stage, PretrainStage):
-        config = preset_config(stage.model, vocab_size=tokenizer.vocabulary_size, overrides=stage.config)
-        adapt = every_parameter
-    else:
-        config = read_config(location(inputs[stage.model]))
-        adapt = METHODS.load(stage.method.name)(**stage.method.options).apply
     model = stage.model if isinstance(stage.model, str) else str(stage.model.get("model_type"))
     found = ensure_fits(
-        config, stage.train, mixed(parts, weights or None), name=name, model=model, device=device, adapt=adapt
-    )
+        config, stage.train, mixed(parts, weights or None), name=name, model=model, device=device,
+        learning=Learning.of(objective, method, labels),
+    )  # fmt: skip
     found.save(work / "plan.json")
 
 

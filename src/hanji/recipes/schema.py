@@ -7,10 +7,9 @@ reference and its description in the editors' JSON schema.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from hanji.recipes.fields import (
     Count,
@@ -18,6 +17,8 @@ from hanji.recipes.fields import (
     MethodSettings,
     Mixture,
     Name,
+    Objective,
+    ObjectiveSettings,
     Reference,
     References,
     Share,
@@ -26,7 +27,7 @@ from hanji.recipes.fields import (
     Strict,
     as_list,
 )
-from hanji.recipes.support import check_objective, objective_schema
+from hanji.recipes.support import check_from_nothing
 from hanji.recipes.train import FinetuneSettings, PretrainSettings
 
 Product = Literal["data", "tokenizer", "model", "report"]
@@ -148,18 +149,6 @@ class _TrainingStage(_Stage):
         return self
 
 
-PretrainObjective = Annotated[
-    str,
-    AfterValidator(partial(check_objective, "pretrain")),
-    WithJsonSchema(objective_schema("pretrain")),
-]
-FinetuneObjective = Annotated[
-    str,
-    AfterValidator(partial(check_objective, "finetune")),
-    WithJsonSchema(objective_schema("finetune")),
-]
-
-
 class PretrainStage(_TrainingStage):
     """Trains a blank model on text."""
 
@@ -179,14 +168,21 @@ class PretrainStage(_TrainingStage):
     """A `tokenizer` stage, a directory, a hub id, or a `.gguf` file."""
     data: Mixture
     """Prepared data: a name, or a list of `{data, weight}`."""
-    objective: PretrainObjective = "clm"
-    """What is minimised: `clm`, each token predicted from those before it."""
+    objective: Objective = ObjectiveSettings(name="clm")
+    """What is minimised: `clm`, each token predicted from those before it; `mlm`, hidden tokens from both
+    sides; `mlm+nsp` and `mlm+sop`, how two texts stand to each other besides; `classify`, labels alone. A
+    name, or a mapping of the name and its options."""
     train: PretrainSettings
     """How long, how fast, in which portions."""
 
+    @model_validator(mode="after")
+    def _learns_from_nothing(self) -> PretrainStage:
+        check_from_nothing(self.objective.name)
+        return self
+
 
 class FinetuneStage(_TrainingStage):
-    """Trains a trained model further: on chats, or on more text."""
+    """Trains a trained model further: on chats, labels, preferences, or on more text."""
 
     makes: ClassVar[Product] = "model"
     wants: ClassVar[Mapping[str, tuple[Product, ...]]] = {
@@ -201,14 +197,25 @@ class FinetuneStage(_TrainingStage):
     """A stage that makes a model, a directory, a hub id, or a `.gguf` file."""
     data: Mixture
     """Prepared data: a name, or a list of `{data, weight}`."""
-    objective: FinetuneObjective = "sft"
-    """What is minimised: `sft` learns the assistant's words in chats, `clm` continues on plain text."""
+    objective: Objective = ObjectiveSettings(name="sft")
+    """What is minimised: `sft` learns the assistant's words in chats, `classify` the labels of texts,
+    `reward` and `dpo` which of two answers people chose; `clm`, `mlm`, `mlm+nsp`, `mlm+sop` continue on plain
+    text. A name, or a mapping of the name and its options."""
     method: Method = MethodSettings()
-    """Which parameters learn: `full`, or a mapping of the method's name and its options."""
+    """Which parameters learn: `full`, `freeze`, `adapter`, `prompt` or `lora`; a name, or a mapping of the
+    name and its options."""
+    merge: bool = False
+    """Put what was learned into the model's own weights, and save a whole model; of `lora` only."""
     tokenizer: Reference | None = None
     """Another tokenizer than the model's own."""
     train: FinetuneSettings = FinetuneSettings(epochs=3)
     """How long, how fast, in which portions."""
+
+    @model_validator(mode="after")
+    def _can_be_merged(self) -> FinetuneStage:
+        if self.merge and self.method.name != "lora":
+            raise ValueError(f"merge belongs to method lora; {self.method.name} leaves nothing to merge")
+        return self
 
 
 class EvaluateStage(_Stage):

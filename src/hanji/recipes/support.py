@@ -1,37 +1,42 @@
-"""The support matrix: which objectives and methods a stage accepts; the rest is refused before a load."""
+"""Which objectives and methods a stage accepts, with which options; the rest is refused before a load."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
-from hanji.contracts.errors import nearest
+from pydantic import ConfigDict, ValidationError, create_model
+
+from hanji.contracts.errors import HanjiError, nearest
+from hanji.contracts.registry import Registry
 from hanji.methods import METHODS
 from hanji.objectives import OBJECTIVES
 
-FROM_NOTHING = frozenset({"clm"})
+FROM_NOTHING = ("clm", "mlm", "mlm+nsp", "mlm+sop", "classify")
 """Objectives that can train a blank model; every registered one can train a trained model further."""
 
-_WITHOUT_OPTIONS = frozenset({"full"})
-"""Methods whose options are known to be none, so that their code, which imports torch, can wait."""
 
-
-def objectives_of(kind: str) -> list[str]:
-    """Names of the objectives that a stage of this kind accepts."""
-    return [name for name in OBJECTIVES if kind != "pretrain" or name in FROM_NOTHING]
-
-
-def check_objective(kind: str, name: str) -> str:
-    """`name`, if the cell (kind of stage, objective) is supported.
+def check_objective(name: str) -> str:
+    """`name`, if it is a registered objective.
 
     Raises:
-        ValueError: saying what is supported; the schema adds where.
+        ValueError: saying which there are.
     """
-    allowed = objectives_of(kind)
-    if name in OBJECTIVES and name not in allowed:
-        raise ValueError(f"{kind} does not support {name}; it supports {', '.join(allowed)}")
-    return _known("objective", name, allowed)
+    return _known("objective", name, OBJECTIVES)
+
+
+def check_from_nothing(name: str) -> None:
+    """Refuses an objective that cannot train a blank model.
+
+    Raises:
+        ValueError: saying which can.
+    """
+    if name in OBJECTIVES and name not in FROM_NOTHING:
+        raise ValueError(
+            f"pretrain does not support {name}, which teaches a model that can read already; "
+            f"it supports {', '.join(FROM_NOTHING)}"
+        )
 
 
 def check_method(name: str) -> str:
@@ -43,27 +48,45 @@ def check_method(name: str) -> str:
     return _known("method", name, METHODS)
 
 
-def check_method_options(name: str, options: Mapping[str, Any]) -> None:
-    """Refuses options that the method does not have.
+def check_options(registry: Registry, name: str, options: Mapping[str, Any]) -> None:
+    """Refuses options that what is registered under `name` does not have, or not with such values.
+
+    Only where there are options is its code imported, and with it torch.
 
     Raises:
-        ValueError: naming the option and those that there are.
+        ValueError: naming the option and what is allowed.
     """
     if not options:
         return
-    known = [] if name in _WITHOUT_OPTIONS else [*inspect.signature(METHODS.load(name)).parameters]
+    made = registry.load(name)
+    signature = inspect.signature(made)
     for option in options:
-        if option not in known:
-            near = nearest(option, known)
+        if option not in signature.parameters:
+            near = nearest(option, signature.parameters)
             raise ValueError(
-                f"{name} has no option {option}; it has {', '.join(known) or 'none'}"
+                f"{name} has no option {option}; it has {', '.join(signature.parameters) or 'none'}"
                 + (f" (did you mean {near}?)" if near else "")
             )
+    hints = get_type_hints(made.__init__)
+    fields: dict[str, Any] = {
+        option: (hints[option], ...) for option in options if option in hints
+    }  # of a class without hints nothing can be checked
+    strict = ConfigDict(extra="allow", strict=False, allow_inf_nan=False)
+    try:
+        create_model(name, __config__=strict, **fields).model_validate(dict(options))
+        made(**options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        option = ".".join(map(str, first["loc"][:1]))
+        raise ValueError(f"{name}: {option} cannot be {first['input']!r}: {first['msg']}") from error
+    except HanjiError as error:
+        told = [error.problem, f"found {error.value}" if error.value else "", error.expected or ""]
+        raise ValueError(f"{name}: " + "; ".join(filter(None, told))) from error
 
 
-def objective_schema(kind: str) -> dict[str, Any]:
+def objective_schema(kind: str = "finetune") -> dict[str, Any]:
     """The names for editors to offer."""
-    return {"type": "string", "enum": objectives_of(kind)}
+    return {"type": "string", "enum": list(OBJECTIVES if kind == "finetune" else FROM_NOTHING)}
 
 
 def method_schema() -> dict[str, Any]:

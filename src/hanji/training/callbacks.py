@@ -12,7 +12,9 @@ import torch
 
 from hanji.contracts.progress import Progress
 from hanji.training.checkpoints import Checkpoints
-from hanji.training.loop import Run, StepReport
+from hanji.training.loop import Callback, Run, StepReport
+
+__all__ = ["Advance", "Callback", "Evaluate", "Log", "Save", "Sink", "memory_bytes"]
 
 
 class Sink(Protocol):
@@ -124,6 +126,23 @@ class Save:
             "validation": self.evaluation.latest if self.evaluation else {},
         }
         self.checkpoints.save(run.step, run.policy, run.optimizers, state, score=score)
+
+
+class Advance:
+    """Lets a method change what learns as the run goes on, where it has `advance(model, share)`: before the
+    first step of this session, and before each other one."""
+
+    def __init__(self, method: object, run: Run) -> None:
+        self._advance = getattr(method, "advance", None)
+        self._to(run)
+
+    def __call__(self, run: Run, report: StepReport) -> None:
+        """See the class."""
+        self._to(run)
+
+    def _to(self, run: Run) -> None:
+        if self._advance is not None:
+            self._advance(run.policy.model, run.step / run.steps)
 
 
 def memory_bytes(device: torch.device) -> int:

@@ -13,7 +13,7 @@ import torch
 from hanji.contracts.batch import Batch
 from hanji.contracts.protocols import Objective
 from hanji.contracts.rows import TokenRows
-from hanji.models.policy import CausalPolicy
+from hanji.models.policies import ModelPolicy
 from hanji.training.non_finite import NonFinite
 from hanji.training.optimizers import set_learning_rate
 from hanji.training.parallel import Parallel
@@ -59,7 +59,7 @@ class Run:
         stop: set when the run shall end after the step in hand.
     """
 
-    policy: CausalPolicy
+    policy: ModelPolicy
     objective: Objective
     rows: Rows
     optimizers: Sequence[torch.optim.Optimizer]

@@ -31,12 +31,13 @@ _WRAPPERS = re.compile(r"(_orig_mod|_checkpoint_wrapped_module)\.")
 def model_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Learning parameters and persistent buffers by name, once where tied; they share the module's memory.
 
-    Frozen parameters are left out: whoever made the module loads them from where they came from.
+    Frozen parameters are left out: whoever made the module loads them from where they came from. Those that
+    will thaw (`parameter.thaws`) are not.
     """
     tensors: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in module.state_dict(keep_vars=True).items():
-        frozen = isinstance(tensor, nn.Parameter) and not tensor.requires_grad
+        frozen = isinstance(tensor, nn.Parameter) and not (tensor.requires_grad or _thaws(tensor))
         if frozen or id(tensor) in seen:
             continue
         seen.add(id(tensor))
@@ -126,6 +127,11 @@ def read_run(
             optimizer.state[parameters[name]] = state.get(name, {}) | description["values"].get(name, {})
         for group, saved in zip(optimizer.param_groups, description["groups"], strict=True):
             _restore_options(group, saved["options"])
+
+
+def _thaws(parameter: nn.Parameter) -> bool:
+    """Whether a method has frozen it for a while only."""
+    return bool(getattr(parameter, "thaws", False))
 
 
 def _parameter_names(module: nn.Module) -> dict[Tensor, str]:

@@ -18,7 +18,7 @@ import torch
 
 from hanji.contracts.rows import TokenRows
 from hanji.models.load import from_config
-from hanji.models.policy import CausalPolicy
+from hanji.models.policies import CausalPolicy
 from hanji.models.presets import preset_config
 from hanji.objectives import OBJECTIVES
 from hanji.training.loop import Run, training_step

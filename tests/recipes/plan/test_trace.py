@@ -8,9 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
 from hanji.contracts.batch import IGNORED, Batch
-from hanji.models.policy import CausalPolicy
+from hanji.models.policies import CausalPolicy
 from hanji.models.presets import PRESETS, preset_config
-from hanji.recipes.plan.trace import CannotTrace, StepShape, count_parameters, trace_step
+from hanji.recipes.plan.trace import CannotTrace, Learning, StepShape, count_parameters, trace_step
 
 LENGTHS = (24, 40)
 
@@ -97,7 +97,7 @@ def test_frozen_parameters_are_seen() -> None:
         model.model.layers[-1].requires_grad_(True)  # type: ignore[union-attr, operator, index]
         return model
 
-    trace = trace_step(preset_config("llama-nano", vocab_size=300), shape(), freeze)
+    trace = trace_step(preset_config("llama-nano", vocab_size=300), shape(learning=Learning(adapt=freeze)))
     last = 4 * 96 * 96 + 3 * 96 * 256 + 2 * 96
     assert trace.trainable == last
     assert trace.memory["optimizer"] == pytest.approx(8 * last, rel=0.02)

@@ -8,7 +8,7 @@ from hanji.evaluation.subject import Subject
 
 def score(subject: Subject) -> dict[str, float]:
     """The bigram's own figures; chats have none, since what is asked there is outside of a bigram's reach."""
-    if subject.objective is None or subject.objective.rows != "text":
+    if subject.objective is None or subject.objective.rows != "text" or subject.objective.head != "causal":
         return {}
     if subject.training is None or subject.held_out is None:
         return {}

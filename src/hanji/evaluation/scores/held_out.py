@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hanji.evaluation.likelihood import held_out_loss
+from hanji.evaluation.held_out import held_out_scores
 from hanji.evaluation.subject import Subject
 
 
 def score(subject: Subject) -> dict[str, float]:
-    """The figures of `held_out_loss`."""
+    """The figures of `held_out_scores`."""
     if subject.held_out is None or subject.objective is None:
         return {}
-    return held_out_loss(subject.policy, subject.objective, subject.held_out(), subject.device)
+    return held_out_scores(subject.policy, subject.objective, subject.held_out(), subject.device)

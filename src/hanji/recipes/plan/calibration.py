@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from hanji.contracts.batch import IGNORED, Batch
 from hanji.models.load import from_config
-from hanji.models.policy import CausalPolicy
+from hanji.models.policies import CausalPolicy
 from hanji.models.presets import preset_config
 from hanji.recipes.plan.recorder import SMALL_BYTES, Operation
 from hanji.recipes.plan.trace import StepShape, trace_step

@@ -14,7 +14,7 @@ from hanji.models.presets import PRESETS, Preset, preset_config
 from hanji.recipes.plan.calibration import Calibration, calibrated, kept
 from hanji.recipes.plan.estimate import StagePlan, plan_training
 from hanji.recipes.plan.rows import LearningRows
-from hanji.recipes.plan.trace import Adapt, every_parameter
+from hanji.recipes.plan.trace import Learning
 from hanji.recipes.train import TrainSettings
 
 _WORTH_MEASURING_FLOPS = 2e12
@@ -32,7 +32,7 @@ def ensure_fits(
     name: str,
     model: str,
     device: str,
-    adapt: Adapt = every_parameter,
+    learning: Learning = Learning(),  # noqa: B008
     resident_bytes: float = 0.0,
     measure: bool = True,
 ) -> StagePlan:
@@ -53,7 +53,7 @@ def ensure_fits(
     ) -> StagePlan:
         return plan_training(
             changed, others, rows, name=name, model=model, device=device,
-            calibration=calibration, adapt=adapt, world_size=world_size,
+            calibration=calibration, learning=learning, world_size=world_size,
         )  # fmt: skip
 
     found = plan(config, settings, kept(device))

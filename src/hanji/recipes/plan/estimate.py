@@ -16,12 +16,11 @@ from hanji.recipes.plan.memory import available_bytes, resident_bytes
 from hanji.recipes.plan.recorder import PARTS, Operation
 from hanji.recipes.plan.rows import LearningRows
 from hanji.recipes.plan.trace import (
-    Adapt,
     CannotTrace,
+    Learning,
     StepShape,
     StepTrace,
     count_parameters,
-    every_parameter,
     trace_step,
 )
 from hanji.recipes.train import TrainSettings
@@ -103,25 +102,25 @@ def plan_training(
     model: str,
     device: str,
     calibration: Calibration | None = None,
-    adapt: Adapt = every_parameter,
+    learning: Learning = Learning(),  # noqa: B008
     world_size: int = 1,
 ) -> StagePlan:
-    """Plans the training of a decoder of this config.
+    """Plans the training of a model of this config.
 
     Args:
         name: of the stage. `model`: what to call the model.
         calibration: of `device`; without one, no time is told.
-        adapt: what the method does to the model.
+        learning: what objective and method make of a step.
         world_size: devices that share the run (FSDP: each holds its part of weights, gradients, states).
     """
     steps, step_tokens = _steps(settings, rows)
     share = max(1, round(step_tokens / world_size))
-    shape = _shape(settings, rows, share, device)
+    shape = replace(_shape(settings, rows, share, device), learning=learning)
     assumed = list(rows.assumed)
     if settings.compile:
         assumed.append("the time is that without `compile`, which is faster in a long run")
     try:
-        trace = trace_step(config, shape, adapt)
+        trace = trace_step(config, shape)
     except CannotTrace as error:
         assumed.append(f"activations are unknown and not counted: the model cannot be traced ({error})")
         trace = _untraced(config, shape)
@@ -214,7 +213,7 @@ def _forward_only(operations: list[Operation]) -> list[Operation]:
 
 def _untraced(config: PretrainedConfig, shape: StepShape) -> StepTrace:
     """What is certain of a model that cannot be traced; six operations for each weight and token."""
-    parameters = count_parameters(config)
+    parameters = count_parameters(config, shape.learning)
     memory = dict.fromkeys(PARTS, 0.0)
     memory |= {"weights": 4.0 * parameters, "gradients": 4.0 * parameters, "optimizer": 8.0 * parameters}
     return StepTrace(parameters, parameters, [], [], memory, sum(shape.lengths), 6.0 * parameters)

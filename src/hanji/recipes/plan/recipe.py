@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from transformers import AutoConfig, PretrainedConfig
+from transformers import PretrainedConfig
 
 from hanji.artifacts.artifact import Artifact
+from hanji.artifacts.models import config_of
 from hanji.artifacts.workspace import Workspace
-from hanji.contracts.errors import DataError, ModelError
+from hanji.contracts.labels import Labels
 from hanji.contracts.progress import Progress, Silent
-from hanji.contracts.protocols import Objective
-from hanji.data.prepared import row_kind
+from hanji.contracts.protocols import Method, Objective
 from hanji.methods import METHODS
 from hanji.models.presets import preset_config
-from hanji.objectives import OBJECTIVES
 from hanji.recipes.link import Linked
 from hanji.recipes.plan.calibration import Calibration
 from hanji.recipes.plan.check import what_would_fit
 from hanji.recipes.plan.estimate import StagePlan, plan_training
 from hanji.recipes.plan.rows import LearningRows, mixed
-from hanji.recipes.plan.trace import Adapt, every_parameter
+from hanji.recipes.plan.trace import Learning
 from hanji.recipes.schema import FinetuneStage, PretrainStage, Stage, TokenizerStage
+from hanji.recipes.stages.objectives import bind, check_rows, make_objective
 from hanji.recipes.train import TrainSettings
 from hanji.tokenizers.tokenizer import Tokenizer
 
@@ -72,13 +71,15 @@ class RecipePlanner:
         assert isinstance(stage, Training)
         vocabulary = self._vocabulary(_tokenizer_of(stage))
         config, model = self._config(stage), _model_name(stage)
-        rows = self._rows(stage, vocabulary)
+        objective = make_objective(stage.objective)
+        rows, labels = self._rows(stage, objective, vocabulary)
+        learning = Learning.of(objective, _method(stage), labels)
         rows = replace(rows, assumed=vocabulary.assumed + rows.assumed)
 
         def plan(config: PretrainedConfig, settings: TrainSettings) -> StagePlan:
             return plan_training(
                 config, settings, rows, name=name, model=model, device=self.device,
-                calibration=self.calibration, adapt=_adapt(stage),
+                calibration=self.calibration, learning=learning,
             )  # fmt: skip
 
         found = plan(config, stage.train)
@@ -116,16 +117,28 @@ class RecipePlanner:
             return preset_config(stage.model, vocab_size=size, overrides=stage.config)
         meaning = self._meaning(stage.model)
         if isinstance(meaning, Artifact | str):
-            return read_config(_location(meaning))
+            return config_of(_location(meaning))
         assert isinstance(meaning, Training), "links are checked before"
         return self._config(meaning)
 
-    def _rows(self, stage: Training, vocabulary: Vocabulary) -> LearningRows:
-        objective: Objective = OBJECTIVES.load(stage.objective)()
+    def _rows(
+        self, stage: Training, objective: Objective, vocabulary: Vocabulary
+    ) -> tuple[LearningRows, Labels | None]:
+        """The rows, and their labels where the data is there to tell them."""
         length = stage.train.sequence_length
+        made = {mix.data: self._meaning(mix.data) for mix in stage.data}
+        there = {
+            name: Path(_location(meaning))
+            for name, meaning in made.items()
+            if isinstance(meaning, Artifact | str)
+        }
+        check_rows(objective, there)
+        labels: Labels | None = getattr(objective, "labels", None)
+        if vocabulary.tokenizer is not None and len(there) == len(made):
+            labels = bind(objective, vocabulary.tokenizer, length, there.values())
         parts = [self._part(mix.data, objective, vocabulary.tokenizer, length) for mix in stage.data]
         weights = [mix.weight for mix in stage.data if mix.weight is not None]
-        return mixed(parts, weights or None)
+        return mixed(parts, weights or None), labels
 
     def _part(
         self, reference: str, objective: Objective, tokenizer: Tokenizer | None, sequence_length: int
@@ -134,34 +147,9 @@ class RecipePlanner:
         if not isinstance(meaning, Artifact | str):
             return LearningRows.unknown(reference, sequence_length)
         directory = Path(_location(meaning))
-        if (kind := row_kind(directory)) != objective.rows:
-            raise DataError(
-                f"objective {objective.name} learns from rows of kind {objective.rows}",
-                where=reference, value=kind, expected=objective.rows,
-                hint="give data of that kind, or the objective that fits: clm for text, sft for chats",
-            )  # fmt: skip
         if tokenizer is None:
             return LearningRows.from_bytes(directory, reference, sequence_length)
         return LearningRows.sampled(directory, reference, tokenizer, objective, sequence_length)
-
-
-def read_config(source: str) -> PretrainedConfig:
-    """The config of a trained model, from a directory, a hub id, or a `.gguf` file; weights are not read.
-
-    Raises:
-        ModelError: there is none.
-    """
-    path = Path(source)
-    try:
-        if source.endswith(".gguf"):
-            return AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name)
-        return AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            "no model's config could be read", where=source,
-            expected="a directory with config.json, a hub id, or a .gguf file",
-            hint=str(error).splitlines()[0][:300],
-        ) from error  # fmt: skip
 
 
 def _tokenizer_of(stage: Training) -> str:
@@ -174,12 +162,11 @@ def _model_name(stage: Training) -> str:
     return str(stage.model.get("model_type"))
 
 
-def _adapt(stage: Training) -> Adapt:
+def _method(stage: Training) -> Method | None:
     if isinstance(stage, PretrainStage):
-        return every_parameter
-    method: Any = METHODS.load(stage.method.name)(**stage.method.options)
-    adapt: Adapt = method.apply
-    return adapt
+        return None
+    method: Method = METHODS.load(stage.method.name)(**stage.method.options)
+    return method
 
 
 def _location(meaning: Artifact | str) -> str:

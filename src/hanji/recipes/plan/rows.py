@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hanji.contracts.protocols import Encoder, Objective
-from hanji.contracts.rows import TokenRows
 from hanji.data.packing import best_fit
 from hanji.data.prepared import read_rows, splits, statistics
 from hanji.data.token_store import TokenStore
@@ -64,17 +63,24 @@ class LearningRows:
     def sampled(
         cls, directory: Path, name: str, encoder: Encoder, objective: Objective, sequence_length: int
     ) -> LearningRows:
-        """From prepared data and a tokenizer: some rows are tokenised, the rest are taken to be alike."""
+        """From prepared data and a tokenizer: some rows are tokenised, the rest are taken to be alike.
+
+        Args:
+            objective: bound to its surroundings.
+        """
         counts = splits(directory)
-        rows = objective.encode(_first_rows(directory), encoder)
+        sample = _first_rows(directory)
+        rows = objective.encode(sample, encoder)
+        batch = objective.collate(rows)
         lengths = _pieces(rows.lengths, sequence_length)
-        mean = float(rows.lengths.mean())
+        documents = _pieces(np.array(batch.lengths, np.int64), sequence_length)
+        mean = len(rows.ids) / len(sample)
         tokens = mean * counts.get("train", 0)
         tokens_per_bin = float(lengths.sum()) / len(best_fit(lengths, sequence_length))
         return cls(
-            tokens, tokens / tokens_per_bin, _typical(lengths), int(lengths.max()), _trained_share(rows),
-            mean * counts.get("validation", 0),
-            (f"{name}: rows are like the first {len(rows)} ({mean:,.0f} tokens in the mean)",),
+            tokens, tokens / tokens_per_bin, _typical(documents), int(lengths.max()),
+            max(batch.trained_tokens / batch.tokens, 1e-3), mean * counts.get("validation", 0),
+            (f"{name}: rows are like the first {len(sample)} ({mean:,.0f} tokens in the mean)",),
         )  # fmt: skip
 
     @classmethod
@@ -139,7 +145,3 @@ def _pieces(lengths: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
 
 def _typical(lengths: NDArray[np.int64]) -> int:
     return max(2, round(float((lengths.astype(np.float64) ** 2).sum() / lengths.sum())))
-
-
-def _trained_share(rows: TokenRows) -> float:
-    return max(float(rows.trained.mean()), 1e-3)

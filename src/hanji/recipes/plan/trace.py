@@ -14,10 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import PretrainedConfig
 
+from hanji.contracts.labels import Labels
+from hanji.contracts.protocols import Head, Method, Objective
 from hanji.models.attention import PACKED_ATTENTION, Documents, packed_masks
-from hanji.models.head import summed_cross_entropy
+from hanji.models.cross_entropy import log_probabilities, summed_cross_entropy
+from hanji.models.heads import CLASSES, is_encoder
+from hanji.models.own_head import head_alone, pooled
 from hanji.recipes.plan.recorder import PARTS, Operation, Recorder
 from hanji.training.optimizers import build_optimizers
 
@@ -31,6 +35,42 @@ class CannotTrace(Exception):
     """The model does what fake tensors cannot follow, as looking at values: only weights can be counted."""
 
 
+Adapt = Callable[[Any], Any]
+"""What a method does to a model (`Method.apply`)."""
+
+
+def every_parameter(model: Any) -> Any:
+    """Nothing is frozen, nothing added."""
+    return model
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """What an objective and a method make of a step.
+
+    Attributes:
+        head: what the model ends in.
+        adapt: what the method does to the model; freezes what does not learn.
+        each_token: whether the loss wants the log-probability of each token, as that of preferences.
+        reference: whether the model without its method runs first, without gradients.
+        labels: of a classification head.
+    """
+
+    head: Head = "causal"
+    adapt: Adapt = every_parameter
+    each_token: bool = False
+    reference: bool = False
+    labels: Labels | None = None
+
+    @classmethod
+    def of(cls, objective: Objective, method: Method | None = None, labels: Labels | None = None) -> Learning:
+        """A stage's; None for a method that trains everything."""
+        compares = objective.reference
+        adapt = every_parameter if method is None else method.apply
+        off = bool(method is not None and method.adds)
+        return cls(objective.head, adapt, compares, compares and off, labels)
+
+
 @dataclass(frozen=True, slots=True)
 class StepShape:
     """How one training step is cut.
@@ -38,6 +78,9 @@ class StepShape:
     Attributes:
         lengths: documents of one micro-batch, in tokens.
         trained: positions of it with a label.
+        head: what the model ends in.
+        each_token: whether the loss wants the log-probability of each token, as that of preferences.
+        reference: whether the model without its method runs first, without gradients.
         accumulates: whether a step has several micro-batches, so that gradients stay while one is computed.
         precision: the dtype of autocast, or None.
     """
@@ -49,6 +92,7 @@ class StepShape:
     precision: torch.dtype | None = None
     activation_checkpointing: bool = False
     device: str = "cpu"
+    learning: Learning = Learning()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +122,8 @@ class StepTrace:
         return sum(size for part, size in self.memory.items() if part != "small")
 
 
-Adapt = Callable[[Any], Any]
-"""What a method does to a model (`Method.apply`)."""
-
-
-def every_parameter(model: Any) -> Any:
-    """Nothing is frozen, nothing added."""
-    return model
-
-
-def trace_step(config: PretrainedConfig, shape: StepShape, adapt: Adapt = every_parameter) -> StepTrace:
-    """Traces a step of a decoder of this config.
-
-    Args:
-        adapt: applied to the model first; freezes what does not learn.
+def trace_step(config: PretrainedConfig, shape: StepShape) -> StepTrace:
+    """Traces a step of a model of this config.
 
     Raises:
         CannotTrace: the model looks at values, as some mixtures of experts do.
@@ -100,19 +132,24 @@ def trace_step(config: PretrainedConfig, shape: StepShape, adapt: Adapt = every_
     kinds = set(getattr(config, "layer_types", None) or ())
     first, second = _TRACED_LAYERS
     if not isinstance(depth, int) or depth <= second + 2 or len(kinds) > 1:
-        return _trace(config, shape, adapt)
-    shallow, deeper = (_trace(_of_depth(config, layers), shape, adapt) for layers in _TRACED_LAYERS)
+        return _trace(config, shape)
+    try:
+        shallow, deeper = (_trace(_of_depth(config, layers), shape) for layers in _TRACED_LAYERS)
+    except CannotTrace:  # a method may want more blocks than are traced
+        return _trace(config, shape)
     return _extrapolated(shallow, deeper, (depth - first) / (second - first))
 
 
-def count_parameters(config: PretrainedConfig) -> int:
-    """Parameters of a decoder of this config, exactly: it is built without storage."""
+def count_parameters(config: PretrainedConfig, learning: Learning = Learning()) -> int:
+    """Parameters of a model of this config, exactly: it is built without storage."""
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in _build(config).parameters())
+        return sum(parameter.numel() for parameter in _build(config, learning).parameters())
 
 
-def _build(config: PretrainedConfig) -> Any:
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+def _build(config: PretrainedConfig, learning: Learning) -> Any:
+    if learning.labels is not None:
+        config = type(config)(**(config.to_dict() | learning.labels.config_fields()))
+    return CLASSES[learning.head].from_config(config, dtype=torch.float32)
 
 
 def _of_depth(config: PretrainedConfig, layers: int) -> PretrainedConfig:
@@ -144,11 +181,11 @@ def _extrapolated(shallow: StepTrace, deeper: StepTrace, steps: float) -> StepTr
     )
 
 
-def _trace(config: PretrainedConfig, shape: StepShape, adapt: Adapt) -> StepTrace:
+def _trace(config: PretrainedConfig, shape: StepShape) -> StepTrace:
     recorder = Recorder(max(shape.lengths))
     try:
         with FakeTensorMode(), torch.device(shape.device):
-            model = adapt(_build(config))
+            model = shape.learning.adapt(_build(config, shape.learning))
             recorder.hold([*model.parameters(), *model.buffers()])
             if shape.activation_checkpointing:
                 model.activation_checkpointing_enable({"use_reentrant": False})
@@ -184,35 +221,71 @@ def _update(model: nn.Module, shape: StepShape, recorder: Recorder) -> None:
 
 
 def _forward_and_backward(model: Any, shape: StepShape, recorder: Recorder) -> None:
-    ids = torch.zeros(sum(shape.lengths), dtype=torch.int64)
-    at = torch.zeros(shape.trained, dtype=torch.int64)
+    lengths = [length + len(_virtual(model)) for length in shape.lengths]
     autocast = torch.autocast(shape.device, shape.precision) if shape.precision else nullcontext()
+    run = _Pass(model, tuple(lengths), shape)
+    if shape.learning.reference:
+        with recorder.phase("forward"), autocast, torch.no_grad():
+            run.forward(recorder)
     with recorder.phase("forward"), autocast:
-        if any(getattr(model.config, name, None) for name in _HEAD_IS_MORE):
-            logits = _run(model, model, ids, shape, logits_to_keep=at).logits[0]
-            with recorder.phase("head"):
-                total = nn.functional.cross_entropy(logits.float(), at, reduction="sum")
-            del logits
-        else:
-            hidden = _run(model, model.base_model, ids, shape).last_hidden_state[0]
-            head = model.get_output_embeddings()
-            with recorder.phase("head"):
-                kept = hidden[at]
-                total, _ = summed_cross_entropy(kept, head.weight, getattr(head, "bias", None), at)
-            del hidden, kept
+        total = run.forward(recorder)
     with recorder.phase("backward"):
         _backward(total)
+
+
+def _virtual(model: Any) -> tuple[int, ...]:
+    ids: tuple[int, ...] = getattr(model.get_input_embeddings(), "virtual_ids", ())
+    return ids
 
 
 def _backward(total: Tensor) -> None:
     (total / 2).backward()  # type: ignore[no-untyped-call]
 
 
-def _run(model: Any, module: Any, ids: Tensor, shape: StepShape, **options: Any) -> Any:
-    """Packed, as `CausalPolicy` runs what supports it."""
-    model.set_attn_implementation(PACKED_ATTENTION)
-    with packed_masks():
-        return module(
-            input_ids=ids[None], position_ids=torch.zeros_like(ids)[None],
-            documents=Documents(shape.lengths, ids.device), use_cache=False, **options,
-        )  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """One pass over a micro-batch, packed, as `ModelPolicy` runs what supports it."""
+
+    model: Any
+    lengths: tuple[int, ...]
+    shape: StepShape
+
+    def forward(self, recorder: Recorder) -> Tensor:
+        """[] something that depends on all that the loss does."""
+        model, shape, head = self.model, self.shape, self.shape.learning.head
+        ids = torch.zeros(sum(self.lengths), dtype=torch.int64)
+        at = torch.zeros(shape.trained, dtype=torch.int64)
+        if head == "causal" and any(getattr(model.config, name, None) for name in _HEAD_IS_MORE):
+            logits = self._run(model, ids, logits_to_keep=at).logits[0]
+            with recorder.phase("head"):
+                return nn.functional.cross_entropy(logits.float(), at, reduction="sum")
+        hidden = self._run(model.base_model, ids).last_hidden_state[0]
+        with recorder.phase("head"):
+            firsts = hidden[torch.zeros(len(self.lengths), dtype=torch.int64)]
+            if head == "classification":
+                one = torch.zeros(len(self.lengths), 1, dtype=torch.int64)
+                with head_alone(model, firsts[:, None], pooled(model, firsts)) as only:
+                    return only(input_ids=one).logits.square().sum()  # type: ignore[no-any-return]
+            matrix = model.get_output_embeddings()
+            kept, others = hidden[at], 0.0
+            if head != "causal":
+                with head_alone(model, kept[None], pooled(model, firsts), without_matrix=True) as only:
+                    output = only(input_ids=at[None])
+                kept = output[0][0]
+                others = output[1].square().sum() if head == "pretraining" else 0.0
+            bias = getattr(matrix, "bias", None)
+            if shape.learning.each_token:
+                return log_probabilities(kept, matrix.weight, bias, at).sum()
+            return summed_cross_entropy(kept, matrix.weight, bias, at)[0] + others
+
+    def _run(self, module: Any, ids: Tensor, **options: Any) -> Any:
+        self.model.set_attn_implementation(PACKED_ATTENTION)
+        if not is_encoder(self.model.config):
+            options["use_cache"] = False
+        if int(getattr(self.model.config, "type_vocab_size", 0) or 0) > 1:
+            options["token_type_ids"] = torch.zeros_like(ids)[None]
+        with packed_masks():
+            return module(
+                input_ids=ids[None], position_ids=torch.zeros_like(ids)[None],
+                documents=Documents(self.lengths, ids.device), **options,
+            )  # fmt: skip

@@ -11,16 +11,16 @@ from typing import Any
 import torch
 
 from hanji.artifacts.artifact import Artifact
+from hanji.artifacts.models import head_in, load_trained
 from hanji.contracts.errors import ConfigError
 from hanji.evaluation.report import write_report
 from hanji.evaluation.scores import measure
 from hanji.evaluation.subject import Subject
 from hanji.generation import Generation, generate
-from hanji.models.load import load_model
-from hanji.models.policy import CausalPolicy
-from hanji.objectives import OBJECTIVES
+from hanji.models.policies import policy_for
 from hanji.recipes.context import StageContext
 from hanji.recipes.schema import EvaluateStage
+from hanji.recipes.stages.objectives import make_objective
 from hanji.recipes.stages.report_facts import Evaluated, gather
 from hanji.recipes.stages.scored_rows import find_rows, origin, short_name
 from hanji.recipes.stages.tokens import location
@@ -62,12 +62,14 @@ def _evaluate(
     """Loads one model, asks and scores it, and lets it go."""
     tokenizer = Tokenizer.load(location(source))
     precision = torch.bfloat16 if context.device == "cuda" else None
-    model = load_model(location(source)).to(context.device)
-    rows = find_rows(source, tokenizer, data, context, getattr(model.config, "max_position_embeddings", None))
+    model, head = load_trained(location(source)).to(context.device), head_in(location(source))
+    rows = find_rows(source, model.config, head, tokenizer, data, context)
     chats = _chats(source, tokenizer, context)
-    answers = _ask(model, tokenizer, chats, stage, context)
+    answers = _ask(model, tokenizer, chats, stage, context) if head == "causal" else []
     subject = Subject(
-        policy=CausalPolicy(model, pad_id=tokenizer.pad_id, precision=precision, progress=context.progress),
+        policy=policy_for(
+            head, model, pad_id=tokenizer.pad_id, precision=precision, progress=context.progress
+        ),
         device=context.device,
         vocabulary_size=tokenizer.vocabulary_size,
         objective=rows.objective if rows else None,
@@ -106,7 +108,7 @@ def _chats(source: Artifact | str, tokenizer: Tokenizer, context: StageContext) 
     config = source.record.config
     if source.kind != "finetune":
         return False
-    if OBJECTIVES.load(config["objective"]).rows == "chat":
+    if make_objective(config["objective"]).rows in ("chat", "preference"):
         return True
     return _chats(origin(source, config["model"], context), tokenizer, context)
 
@@ -122,6 +124,7 @@ def _samples(prompts: tuple[str, ...], evaluated: list[Evaluated]) -> list[dict[
                     "tokens": len(model.answers[number].ids),
                 }
                 for model in evaluated
+                if model.answers
             },
         }
         for number, prompt in enumerate(prompts)

@@ -1,4 +1,4 @@
-"""`finetune`: a trained model learns further, from chats or from more text."""
+"""`finetune`: a trained model learns further, from chats, labels, preferences or more text."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from hanji.artifacts.artifact import Artifact
+from hanji.artifacts.models import config_of, load_to_train
+from hanji.contracts.labels import Labels
 from hanji.methods import METHODS
-from hanji.models.load import load_model
-from hanji.objectives import OBJECTIVES
+from hanji.models.heads import check_head
 from hanji.recipes.context import StageContext
 from hanji.recipes.schema import FinetuneStage
-from hanji.recipes.stages.tokens import digest_of, location
-from hanji.recipes.stages.training import check_vocabulary, load_corpus, train
+from hanji.recipes.stages.corpus import load_corpus
+from hanji.recipes.stages.objectives import bind, check_rows, make_objective
+from hanji.recipes.stages.tokens import digest_of, location, prepared
+from hanji.recipes.stages.training import Training, check_vocabulary
 from hanji.tokenizers.tokenizer import Tokenizer
 from hanji.training.parallel import Parallel
 
@@ -21,19 +24,30 @@ from hanji.training.parallel import Parallel
 def make(
     stage: FinetuneStage, inputs: Mapping[str, Artifact | str], work: Path, context: StageContext
 ) -> dict[str, Any]:
-    """Loads the model, applies the method and trains; see `training.train`."""
+    """Loads the model, applies the method and trains; see `training.Training`."""
     parallel = Parallel.from_environment(context.device)
     source = inputs[stage.tokenizer or stage.model]
     tokenizer = Tokenizer.load(location(source))
-    objective = OBJECTIVES.load(stage.objective)()
+    objective = make_objective(stage.objective)
+    config = config_of(location(inputs[stage.model]))
+    check_head(config, objective.head, objective.name)
+    directories = {mix.data: prepared(inputs[mix.data]).path for mix in stage.data}
+    check_rows(objective, directories)
+    known = Labels.of_config(config)
+    labels = bind(objective, tokenizer, stage.train.sequence_length, directories.values(), known)
     corpus = load_corpus(
         stage.data, inputs, tokenizer=tokenizer, tokenizer_digest=digest_of(source),
         objective=objective, settings=stage.train, parallel=parallel, context=context,
     )  # fmt: skip
-    model = load_model(location(inputs[stage.model]))
-    check_vocabulary(model, tokenizer)
-    method = METHODS.load(stage.method.name)(**stage.method.model_dump(exclude={"name"}))
-    return train(
-        model, tokenizer, corpus, objective=objective, method=method,
-        settings=stage.train, parallel=parallel, work=work, context=context,
+    loaded = load_to_train(
+        location(inputs[stage.model]), objective.head,
+        labels=labels, pad_id=tokenizer.pad_id, seed=context.seed,
     )  # fmt: skip
+    check_vocabulary(loaded.model, tokenizer)
+    if loaded.new:
+        context.progress.note(f"new, with random weights: {', '.join(loaded.new)}")
+    return Training(
+        loaded, inputs[stage.model], labels, tokenizer, objective,
+        METHODS.load(stage.method.name)(**stage.method.options), corpus, stage.train, parallel, work,
+        context, merge=stage.merge,
+    )()  # fmt: skip

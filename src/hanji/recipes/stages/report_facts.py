@@ -80,7 +80,10 @@ def gather(
         datasets=[_dataset(artifact, recipe) for artifact in artifacts if artifact.kind == "prepare"],
         tokenizers=[_tokenizer(artifact, recipe) for artifact in artifacts if artifact.kind == "tokenizer"],
         samples=[
-            (prompt, {model.name: _answer(model.answers[number]) for model in evaluated})
+            (
+                prompt,
+                {model.name: _answer(model.answers[number]) for model in evaluated if model.answers},
+            )
             for number, prompt in enumerate(stage.prompts)
         ],
         lineage=nodes,
@@ -156,7 +159,7 @@ def _training(artifact: Artifact) -> Training:
     method = config.get("method") or {}
     return Training(
         kind=artifact.kind,
-        objective=config.get("objective", ""),
+        objective=(config.get("objective") or {}).get("name", ""),
         method=method.get("name", "") if isinstance(method, Mapping) else str(method),
         log=log,
         tokens=metrics.get("tokens"),

@@ -11,14 +11,16 @@ from typing import Any, Final
 import numpy as np
 
 from hanji.artifacts.artifact import RECORD, Artifact
-from hanji.contracts.protocols import Objective
+from hanji.contracts.labels import Labels
+from hanji.contracts.protocols import Head, Objective
 from hanji.contracts.rows import TokenRows
 from hanji.data.prepared import row_kind
 from hanji.data.stream import held_out_batches
 from hanji.data.token_store import TokenStore
 from hanji.objectives import OBJECTIVES
 from hanji.recipes.context import StageContext
-from hanji.recipes.stages.tokens import digest_of, location, prepared, token_store
+from hanji.recipes.stages.objectives import bind, make_objective
+from hanji.recipes.stages.tokens import Encoding, digest_of, location, prepared, token_store
 from hanji.tokenizers.tokenizer import Tokenizer
 
 MICRO_BATCH_TOKENS: Final = 4096
@@ -57,38 +59,36 @@ class ScoredRows:
 
 def find_rows(
     source: Artifact | str,
+    config: Any,
+    head: Head,
     tokenizer: Tokenizer,
     data: Artifact | str | None,
     context: StageContext,
-    model_context: int | None = None,
 ) -> ScoredRows | None:
-    """The rows that a model is scored on; None where no data is given and none is known.
+    """The rows that a model is scored on; None where no data is given and none is known, or where the
+    objective needs the model of before training to score.
 
     Args:
-        source: the model. `model_context`: its longest sequence, where it has one.
+        source: the model. `config`, `head`: of it.
         data: prepared data; None for what the model learned from.
     """
-    config: Mapping[str, Any] = source.record.config if isinstance(source, Artifact) else {}
-    mixture, objective = _mixture(source, config, data, context)
-    if objective is None:
+    said: Mapping[str, Any] = source.record.config if isinstance(source, Artifact) else {}
+    mixture, objective = _mixture(source, said, head, data, context)
+    if objective is None or objective.reference:
         return None
-    train = config.get("train", {})
-    options: dict[str, Any] = {
-        "encoder": tokenizer,
-        "tokenizer_digest": _tokenizer_digest(source, config, context),
-        "objective": objective,
-        "sequence_length": train.get(
-            "sequence_length", min(SEQUENCE_LENGTH, model_context or SEQUENCE_LENGTH)
-        ),
-        "overlong": train.get("overlong"),
-        "context": context,
-    }
-    rows = ScoredRows(objective)
+    train = said.get("train", {})
+    longest = getattr(config, "max_position_embeddings", None) or SEQUENCE_LENGTH
+    length = train.get("sequence_length", min(SEQUENCE_LENGTH, longest))
+    there = [item for item in mixture if Path(location(item)).is_dir()]
     for item in mixture:
-        if Path(location(item)).is_dir():
-            _add(rows, item, options, context)
-        else:
+        if item not in there:
             context.progress.note(f"{short_name(item, context)} is gone: nothing can be scored on it")
+    bind(objective, tokenizer, length, [prepared(item).path for item in there], Labels.of_config(config))
+    digest = _tokenizer_digest(source, said, context)
+    encoding = Encoding(tokenizer, digest, objective, length, train.get("overlong"), context)
+    rows = ScoredRows(objective)
+    for item in there:
+        _add(rows, item, encoding, context)
     return rows
 
 
@@ -108,23 +108,25 @@ def short_name(source: Artifact | str, context: StageContext) -> str:
 
 
 def _mixture(
-    source: Artifact | str, config: Mapping[str, Any], data: Artifact | str | None, context: StageContext
+    source: Artifact | str,
+    config: Mapping[str, Any],
+    head: Head,
+    data: Artifact | str | None,
+    context: StageContext,
 ) -> tuple[list[Artifact | str], Objective | None]:
     """The data, and the objective that its rows are for."""
     if data is not None:
-        return [data], _objective_for(row_kind(prepared(data).path))
+        return [data], _objective_for(row_kind(prepared(data).path), head)
     if isinstance(source, Artifact) and "objective" in config:
         own = [origin(source, mix["data"], context) for mix in config["data"]]
-        return own, OBJECTIVES.load(config["objective"])()
+        return own, make_objective(config["objective"])
     return [], None
 
 
-def _objective_for(kind: str) -> Objective:
-    """The first registered objective that learns from such rows."""
-    found: Objective = next(
-        OBJECTIVES.load(name) for name in OBJECTIVES if OBJECTIVES.load(name).rows == kind
-    )()
-    return found
+def _objective_for(kind: str, head: Head) -> Objective | None:
+    """The first registered objective that learns from such rows with such a head."""
+    made = (make_objective({"name": name}) for name in OBJECTIVES)
+    return next((found for found in made if found.rows == kind and found.head == head), None)
 
 
 def _tokenizer_digest(source: Artifact | str, config: Mapping[str, Any], context: StageContext) -> str:
@@ -134,15 +136,15 @@ def _tokenizer_digest(source: Artifact | str, config: Mapping[str, Any], context
     return digest_of(source)
 
 
-def _add(rows: ScoredRows, data: Artifact | str, options: Mapping[str, Any], context: StageContext) -> None:
+def _add(rows: ScoredRows, data: Artifact | str, encoding: Encoding, context: StageContext) -> None:
     """The `test` rows where there are some, else the `validation` rows; and the training rows of texts."""
     found = prepared(data)
     for split in ("test", "validation"):
-        store = token_store(found, split, **options)
+        store = token_store(found, split, encoding)
         if store is not None:
             rows.held_out.append(store)
             rows.names.append(f"{short_name(data, context)} ({split})")
             break
-    if rows.objective.rows == "text":
-        store = token_store(found, "train", **options)
+    if rows.objective.rows == "text" and rows.objective.head == "causal":
+        store = token_store(found, "train", encoding)
         rows.training.extend([store] if store is not None else [])

@@ -7,14 +7,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hanji.artifacts.artifact import Artifact
 from hanji.artifacts.digest import outside_digest
-from hanji.contracts.errors import ArtifactError, DataError
+from hanji.contracts.errors import ArtifactError, ConfigError
 from hanji.contracts.protocols import Encoder, Objective
 from hanji.data.overlong import Overlong
-from hanji.data.prepared import read_rows, row_kind, splits
+from hanji.data.prepared import read_rows, splits
 from hanji.data.token_store import TokenStore, build_token_store
 from hanji.recipes.context import StageContext
 
@@ -38,40 +38,59 @@ def prepared(source: Artifact | str) -> PreparedData:
     return PreparedData(Path(source), source, outside_digest([Path(source)]))
 
 
-def token_store(
-    data: PreparedData,
-    split: str,
-    *,
-    encoder: Encoder,
-    tokenizer_digest: str,
-    objective: Objective,
-    sequence_length: int,
-    overlong: Overlong | None,
-    context: StageContext,
-) -> TokenStore | None:
-    """The tokens of one split of prepared data; None where the data has no such split.
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How rows of data become rows of tokens.
 
-    Args:
-        overlong: what happens to rows longer than `sequence_length`; None: text is split, the rest dropped.
-
-    Raises:
-        DataError: the rows are not of the kind that the objective learns from.
+    Attributes:
+        encoder: the tokenizer. `tokenizer_digest`: what stands for it.
+        objective: bound to its surroundings (`stages.objectives.bind`).
+        overlong: what happens to rows longer than `sequence_length`; None: what the objective does usually.
     """
+
+    encoder: Encoder
+    tokenizer_digest: str
+    objective: Objective
+    sequence_length: int
+    overlong: Overlong | None
+    context: StageContext
+
+    @property
+    def chosen_overlong(self) -> Overlong:
+        """What is done with over-long rows.
+
+        Raises:
+            ConfigError: the objective's rows cannot be treated so.
+        """
+        allowed = self.objective.overlong
+        chosen = self.overlong or allowed[0]
+        if chosen not in allowed:
+            raise ConfigError(
+                f"rows of {self.objective.name} cannot be treated so",
+                where="train.overlong",
+                value=chosen,
+                expected=", ".join(allowed),
+            )
+        return cast("Overlong", chosen)
+
+    def key(self, data: str, split: str) -> str:
+        """What stands for the tokens of a split: everything that they follow from."""
+        objective = self.objective
+        labels = getattr(objective, "labels", None)
+        return _key(
+            [
+                _LAYOUT, data, split, self.tokenizer_digest, objective.name, self.sequence_length,
+                self.chosen_overlong, getattr(objective, "short_share", None), labels and labels.names,
+            ]
+        )  # fmt: skip
+
+
+def token_store(data: PreparedData, split: str, encoding: Encoding) -> TokenStore | None:
+    """The tokens of one split of prepared data; None where the data has no such split."""
     if not splits(data.path).get(split):
         return None
-    kind = row_kind(data.path)
-    if kind != objective.rows:
-        raise DataError(
-            f"objective {objective.name} learns from rows of kind {objective.rows}",
-            where=data.name,
-            value=kind,
-            expected=objective.rows,
-            hint="give data of that kind, or the objective that fits: clm for text, sft for chats",
-        )
-    chosen: Overlong = overlong or ("split" if objective.rows == "text" else "drop")
-    directory = context.cache / "tokens" / _key(
-        [_LAYOUT, data.digest, split, tokenizer_digest, objective.name, sequence_length, chosen]
-    )  # fmt: skip
+    context, objective = encoding.context, encoding.objective
+    directory = context.cache / "tokens" / encoding.key(data.digest, split)
     if directory.is_dir():
         try:
             return TokenStore.open(directory)
@@ -79,12 +98,12 @@ def token_store(
             context.progress.note(f"{error.problem}; it is made again")
 
     def encode(rows: Sequence[Mapping[str, Any]]) -> Any:
-        return objective.encode(rows, encoder)
+        return objective.encode(rows, encoding.encoder)
 
     return build_token_store(
         read_rows(data.path, split), encode, directory,
-        sequence_length=sequence_length, overlong=chosen, progress=context.progress,
-        total_rows=splits(data.path)[split],
+        sequence_length=encoding.sequence_length, overlong=encoding.chosen_overlong,
+        progress=context.progress, total_rows=splits(data.path)[split],
     )  # fmt: skip
 
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from hanji.contracts.batch import IGNORED, Batch
+from hanji.contracts.batch import IGNORED
 from hanji.contracts.rows import TokenRows
-from hanji.evaluation.likelihood import held_out_loss
+from hanji.evaluation.held_out import held_out_scores
+from hanji.objectives.likelihood import Likelihood
 
 
 class TablePolicy(nn.Module):
@@ -27,9 +28,8 @@ class TablePolicy(nn.Module):
         return {"nll": nll, "correct": (logits.argmax(-1) == batch.labels[at]).sum()}
 
 
-class Causal:
-    def collate(self, rows):
-        return Batch.causal(rows)
+class Causal(Likelihood):
+    name, rows = "causal", "text"
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def rows():
 
 def test_the_scores_equal_those_computed_by_hand(rows):
     policy = TablePolicy()
-    scores = held_out_loss(
+    scores = held_out_scores(
         policy, Causal(), iter([rows.take(np.array([0])), rows.take(np.array([1]))]), "cpu"
     )
     log_probabilities = policy.logits.detach().double().log_softmax(-1)
@@ -58,7 +58,7 @@ def test_the_scores_equal_those_computed_by_hand(rows):
 def test_each_module_comes_back_in_its_own_mode(rows):
     policy = TablePolicy().train()
     policy.dropout.eval()
-    held_out_loss(policy, Causal(), iter([rows]), "cpu")
+    held_out_scores(policy, Causal(), iter([rows]), "cpu")
     assert policy.training and not policy.dropout.training
 
 
@@ -66,10 +66,10 @@ def test_an_error_on_the_way_leaves_the_mode_as_it_was(rows):
     policy = TablePolicy().train()
     broken = TokenRows(np.array([0, 9], np.int32), np.array([2]), np.ones(2, bool), np.array([1]))
     with pytest.raises(IndexError):
-        held_out_loss(policy, Causal(), iter([rows, broken]), "cpu")
+        held_out_scores(policy, Causal(), iter([rows, broken]), "cpu")
     assert policy.training
 
 
 def test_without_a_trained_token_there_is_no_score():
     nothing = TokenRows(np.array([0, 1], np.int32), np.array([2]), np.zeros(2, bool), np.array([0]))
-    assert held_out_loss(TablePolicy(), Causal(), iter([nothing]), "cpu") == {}
+    assert held_out_scores(TablePolicy(), Causal(), iter([nothing]), "cpu") == {}
