@@ -62,7 +62,6 @@ class BottleneckConfig(PeftConfig):  # type: ignore[misc]
         _check(_is_number(self.scaling), "scaling", self.scaling, "a finite number")
         drops = _is_number(self.dropout) and 0 <= self.dropout < 1
         _check(drops, "dropout", self.dropout, "a number from 0 up to, not including, 1")
-        # A tuple, because PEFT shortens long lists to ends of names, as an unordered set.
         self.target_modules = _several(self.target_modules, str, "target_modules", "a list of names")
         self.layers_to_transform = _several(
             self.layers_to_transform, int, "layers_to_transform", "a list of block numbers"

@@ -54,6 +54,7 @@ class BottleneckModel(BaseTuner):  # type: ignore[misc]
             )
         for name in sites:
             self._check_site(peft_config, linears, name)
+        # A tuple, because a list of twenty names or more would become a set of ends of names, in PEFT.
         peft_config.target_modules = tuple(sites)
         return peft_config
 
@@ -117,8 +118,6 @@ class BottleneckModel(BaseTuner):  # type: ignore[misc]
             inference=peft_config.inference_mode,
         )
         if layer is not target:
-            if adapter_name not in self.active_adapters:
-                layer.requires_grad_(False)  # a further adapter learns once it is made the active one
             self._replace_module(parent, target_name, layer, target)
 
     # PEFT would drop `adapter_names` in silence where a tuner has no such method.

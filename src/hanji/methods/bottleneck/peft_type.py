@@ -2,8 +2,8 @@
 
 `register_peft_method` takes foreign methods, but only under a name that is a member of `PeftType`, and an
 enum with members can be neither subclassed nor extended by the means that Python offers. So the member is
-made here as Python's own `enum` makes one. `tests/methods/test_bottleneck_registration.py` fails where a new PEFT
-takes any name (delete this file then), has a method of this name, or keeps its members in another way.
+made here as Python's own `enum` makes one. `tests/methods/test_bottleneck_registration.py` fails where a new
+PEFT takes any name (delete this file then), has a method of this name, or keeps its members in another way.
 """
 
 from __future__ import annotations
