@@ -15,6 +15,7 @@ from hanji.generation.answers import (
     TextDecoder,
     decoding_settings,
     evaluating,
+    opened,
     pad_left,
     room_for_answer,
     seeded,
@@ -79,11 +80,12 @@ def stream(
         The generator's value (of `yield from`): the finish reason.
     """
     ending = list(tokenizer.eos_ids if stop_ids is None else stop_ids)
+    ids, mask = pad_left([opened(model, prompt)], tokenizer.pad_id, model.device)
+    room = room_for_answer(model, ids.tolist(), max_new_tokens)
     settings = decoding_settings(
-        max_new_tokens=room_for_answer(model, [prompt], max_new_tokens), temperature=temperature,
+        max_new_tokens=room, temperature=temperature,
         top_k=top_k, top_p=top_p, stop_ids=ending, pad_id=tokenizer.pad_id,
     )  # fmt: skip
-    ids, mask = pad_left([prompt], tokenizer.pad_id, model.device)
     tokens, closed = _TokenQueue(), Event()
 
     def decode() -> None:

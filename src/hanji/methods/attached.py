@@ -77,5 +77,6 @@ def load_attached(model: nn.Module, directory: Path) -> tuple[nn.Module, Any]:
 def _quiet() -> Iterator[None]:
     """Without PEFT's warnings about settings that it mends itself."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
+        for kind in (UserWarning, FutureWarning):
+            warnings.simplefilter("ignore", kind)
         yield

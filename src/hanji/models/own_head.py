@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
 
 class _Given(nn.Module):
@@ -19,9 +19,9 @@ class _Given(nn.Module):
 
     def __init__(self, hidden: Tensor, pooled: Tensor | None) -> None:
         super().__init__()
-        self.answer = BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=pooled)
+        self.answer = BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=hidden, pooler_output=pooled)
 
-    def forward(self, *args: Any, **options: Any) -> BaseModelOutputWithPooling:
+    def forward(self, *args: Any, **options: Any) -> BaseModelOutputWithPoolingAndCrossAttentions:
         """The hidden states that were given."""
         return self.answer
 
