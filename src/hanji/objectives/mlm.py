@@ -23,7 +23,8 @@ class MaskedLanguageModelling(Likelihood):
     """Mean −log p(hidden token) over the hidden tokens (Devlin et al. 2019); rows are plain texts.
 
     Which tokens are hidden is drawn anew in every epoch, as RoBERTa does (Liu et al. 2019), from the row's
-    key: a resumed run hides the same ones. Special tokens are never hidden.
+    key: a resumed run hides the same ones. Special tokens are never hidden, nor is what stands for an unknown
+    word.
 
     Args:
         mask_rate: share of the tokens that are hidden.
@@ -80,8 +81,8 @@ class MaskedLanguageModelling(Likelihood):
             )
         self.mask_id = encoder.mask_id
         self.begins_word = ~encoder.continues_word
-        ordinary = set(range(encoder.vocabulary_size)) - encoder.special_ids
-        self.ordinary = np.array(sorted(ordinary), np.int32)
+        self.is_special = np.isin(np.arange(encoder.vocabulary_size), list(encoder.special_ids))
+        self.ordinary = np.flatnonzero(~self.is_special).astype(np.int32)
 
     def encode(self, rows: Sequence[Mapping[str, Any]], encoder: Encoder) -> TokenRows:
         """Each text in pieces that fill the sequence, each piece between the tokenizer's special tokens."""
@@ -92,7 +93,11 @@ class MaskedLanguageModelling(Likelihood):
         cut = np.minimum(room, np.repeat(lengths, pieces) - nth * room)
         nothing = (np.zeros(0, np.int32), np.zeros(len(cut), np.int64))
         framed = frame_ids(encoder, (ids, cut), nothing, np.zeros(len(cut), np.bool_))
-        return replace(framed, borders=None)
+        return self.only_ordinary(replace(framed, borders=None))
+
+    def only_ordinary(self, framed: TokenRows) -> TokenRows:
+        """The rows, in whose texts the token of unknown words is not learned."""
+        return replace(framed, trained=framed.trained & ~self.is_special[framed.ids])
 
     def collate(self, rows: TokenRows) -> Batch:
         """Hides tokens; the labels are what they were."""

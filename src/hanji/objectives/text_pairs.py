@@ -78,7 +78,7 @@ class MaskingWithTextPairs(MaskedLanguageModelling):
         borders = np.concatenate([[0], np.cumsum(lengths)])
         random = np.random.default_rng(zlib.crc32("\0".join(row["text"][:64] for row in rows).encode()))
         cutter = _Cutter(ends, borders, self.room, self.short_share, self.counterfeit, random)
-        return _framed(encoder, ids, list(cutter.pairs()))
+        return self.only_ordinary(_framed(encoder, ids, list(cutter.pairs())))
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Hidden tokens, and pairs."""
