@@ -172,14 +172,17 @@ def evaluating(model: Any) -> Iterator[None]:
     transformers fills in from the model whatever a call leaves open, a repetition penalty for one.
     """
     modes = {module: module.training for module in model.modules()}
-    own_settings = model.generation_config
+    generates = model.can_generate()
+    own_settings = model.generation_config if generates else None
     model.eval()
-    model.generation_config = GenerationConfig()
+    if generates:
+        model.generation_config = GenerationConfig()
     try:
         with torch.inference_mode():
             yield
     finally:
-        model.generation_config = own_settings
+        if generates:
+            model.generation_config = own_settings
         for module, training in modes.items():
             module.training = training
 

@@ -29,7 +29,7 @@ class Adapter:
         reduction_factor: the bottleneck is this many times narrower than the model.
         activation: f, by transformers' name.
         scaling: see above.
-        dropout: of what the adapter reads.
+        dropout: of the bottleneck's units.
         targets: ends of names of the modules whose output is adapted, instead of those found.
 
     Raises:
@@ -49,16 +49,17 @@ class Adapter:
         dropout: float = 0.0,
         targets: list[str] | None = None,
     ) -> None:
-        self._config = BottleneckConfig(
-            placement=placement, reduction_factor=reduction_factor, activation=activation, scaling=scaling,
-            dropout=dropout, target_modules=targets,
-        )  # fmt: skip
+        self._settings = {
+            "placement": placement, "reduction_factor": reduction_factor, "activation": activation,
+            "scaling": scaling, "dropout": dropout, "target_modules": targets,
+        }  # fmt: skip
+        BottleneckConfig(**self._settings)  # refuses what is out of range
 
     def apply(
         self, model: nn.Module, *, new: Sequence[str] = (), encoder: Encoder | None = None
     ) -> nn.Module:
         """See `contracts.Method`."""
-        self._attached = Attached(model, self._config, new)
+        self._attached = Attached(model, BottleneckConfig(**self._settings), new)
         return self._attached.model
 
     def save(self, model: nn.Module, directory: Path, *, base: str, state: Mapping[str, Tensor]) -> None:

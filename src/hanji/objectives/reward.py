@@ -25,7 +25,7 @@ class Reward(AnswerPairs):
     name = "reward"
     head: Head = "classification"
     reference = False
-    labels = Labels("number")
+    labels = Labels("number", ("reward",))
     """A reward is one number."""
 
     def __init__(self, centering: float = 0.01, margin_weight: float = 1.0) -> None:

@@ -63,6 +63,6 @@ def _texts(data: Path, split: str, characters: float = float("inf")) -> Iterator
 
 
 def _texts_of(row: Mapping[str, Any]) -> list[str]:
-    if "text" in row:
-        return [row["text"]]
-    return [message["content"] for message in row["messages"] if message.get("content")]
+    texts = [row[name] for name in ("text", "text_pair") if row.get(name)]
+    messages = [message for name in ("messages", "chosen", "rejected") for message in row.get(name) or ()]
+    return texts + [message["content"] for message in messages if message.get("content")]
