@@ -27,7 +27,8 @@ CORPUS = [
 
 
 class Numbers:
-    """Every word is a number and its own id, whatever mark stands after it; -1 is a word it does not know.
+    """Every word is a number and its own id, whatever mark stands after it; -1 is a word it does not know,
+    and a mark alone is no token at all.
 
     Framed as BERT does: [CLS] first [SEP] second [SEP].
     """
@@ -44,7 +45,7 @@ class Numbers:
         self.continues_word = np.zeros(size, np.bool_)
 
     def encode_texts(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        words = [[int(word.strip(".")) for word in text.split()] for text in texts]
+        words = [[int(word) for word in text.replace(".", " ").split()] for text in texts]
         ids = np.array([index for text in words for index in text], np.int32)
         ids[ids < 0] = UNKNOWN
         return ids, np.array([len(text) for text in words], np.int64)

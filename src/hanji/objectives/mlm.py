@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hanji.contracts.batch import IGNORED, Batch
 from hanji.contracts.errors import ConfigError
@@ -79,7 +80,7 @@ class MaskedLanguageModelling(Likelihood):
                 value=task.sequence_length,
                 expected=f"at least {task.sequence_length - self.room + 2}",
             )
-        self.mask_id = encoder.mask_id
+        self.mask_id, self.has_segments = encoder.mask_id, frame.has_segments
         self.begins_word = ~encoder.continues_word
         self.is_special = np.isin(np.arange(encoder.vocabulary_size), list(encoder.special_ids))
         self.ordinary = np.flatnonzero(~self.is_special).astype(np.int32)
@@ -87,10 +88,7 @@ class MaskedLanguageModelling(Likelihood):
     def encode(self, rows: Sequence[Mapping[str, Any]], encoder: Encoder) -> TokenRows:
         """Each text in pieces that fill the sequence, each piece between the tokenizer's special tokens."""
         ids, lengths = encoder.encode_texts([row["text"] for row in rows])
-        room = self.room + len(encoder.frame.between)
-        pieces = -(-lengths // room)
-        nth = np.arange(int(pieces.sum())) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-        cut = np.minimum(room, np.repeat(lengths, pieces) - nth * room)
+        _, cut = pieces_of(lengths, self.room + len(encoder.frame.between))
         nothing = (np.zeros(0, np.int32), np.zeros(len(cut), np.int64))
         framed = frame_ids(encoder, (ids, cut), nothing, np.zeros(len(cut), np.bool_))
         return self.only_ordinary(replace(framed, borders=None))
@@ -114,6 +112,13 @@ class MaskedLanguageModelling(Likelihood):
             torch.from_numpy(shown.astype(np.int64)),
             torch.from_numpy(np.where(hidden, rows.ids, IGNORED).astype(np.int64)),
             tuple(rows.lengths.tolist()),
-            None if rows.borders is None else torch.from_numpy(segments(rows)),
+            torch.from_numpy(segments(rows)) if rows.borders is not None and self.has_segments else None,
             None if rows.targets is None else torch.from_numpy(rows.targets.astype(np.float32)),
         )
+
+
+def pieces_of(lengths: NDArray[np.int64], room: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Texts in pieces of at most `room` tokens: how many each has, [texts], and of how many tokens, [pieces]."""
+    pieces = -(-lengths // room)
+    nth = np.arange(int(pieces.sum())) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    return pieces, np.minimum(room, np.repeat(lengths, pieces) - nth * room)

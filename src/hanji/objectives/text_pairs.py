@@ -17,7 +17,7 @@ from hanji.contracts.protocols import Encoder, Head, Policy
 from hanji.contracts.rows import TokenRows
 from hanji.objectives.framing import Spans, frame_ids
 from hanji.objectives.masking import Unit
-from hanji.objectives.mlm import MaskedLanguageModelling
+from hanji.objectives.mlm import MaskedLanguageModelling, pieces_of
 from hanji.objectives.relation import UNKNOWN, relation_loss
 from hanji.objectives.sentences import split_sentences
 
@@ -30,7 +30,8 @@ class MaskingWithTextPairs(MaskedLanguageModelling):
     Documents are cut into sentences, and runs of sentences fill rows towards the sequence length, some to a
     random shorter one, as in BERT's own data (Devlin et al. 2019). Half of the pairs are left as they
     stood (label 0), half are made otherwise (label 1; `counterfeit`). A run of a single sentence has nothing
-    that could follow: it stands alone, and only its hidden tokens are learned.
+    that could follow: it stands alone, and only its hidden tokens are learned; one longer than a row is taken
+    in pieces. The end of a sentence that a row has no room for is left out.
 
     Args:
         short_share: share of rows that are filled to a random length only.
@@ -74,8 +75,9 @@ class MaskingWithTextPairs(MaskedLanguageModelling):
         self._documents_seen += len(rows)
         documents = [split_sentences(row["text"]) for row in rows]
         ids, lengths = encoder.encode_texts([sentence for document in documents for sentence in document])
-        ends = np.cumsum([0, *map(len, documents)])
-        borders = np.concatenate([[0], np.cumsum(lengths)])
+        pieces, sizes = pieces_of(lengths, self.room)
+        ends = np.concatenate([[0], np.cumsum(pieces)])[np.cumsum([0, *map(len, documents)])]
+        borders = np.concatenate([[0], np.cumsum(sizes)])
         random = np.random.default_rng(zlib.crc32("\0".join(row["text"][:64] for row in rows).encode()))
         cutter = _Cutter(ends, borders, self.room, self.short_share, self.counterfeit, random)
         return self.only_ordinary(_framed(encoder, ids, list(cutter.pairs())))
@@ -106,7 +108,7 @@ class _Cutter:
 
     Args:
         documents: [documents + 1] the first sentence of each, and the end.
-        borders: [sentences + 1] the first token of each, and the end.
+        borders: [sentences + 1] the first token of each, and the end; none is empty, or longer than the room.
         room: tokens of a pair.
     """
 
@@ -128,10 +130,9 @@ class _Cutter:
         for document, (start, end) in enumerate(zip(self._documents, self._documents[1:], strict=False)):
             while start < end:
                 pair, start = self._next(document, start, end)
-                if pair is not None:
-                    yield pair
+                yield pair
 
-    def _next(self, document: int, start: int, end: int) -> tuple[tuple[Span, Span | None, int] | None, int]:
+    def _next(self, document: int, start: int, end: int) -> tuple[tuple[Span, Span | None, int], int]:
         """The pair that begins with sentence `start`, and the sentence after those it used up."""
         room = self._room
         target = (
@@ -140,20 +141,17 @@ class _Cutter:
         stop = start + 1
         while stop < end and self._tokens(start, stop) < target:
             stop += 1
-        genuine = self._random.random() < 0.5
-        if self._tokens(start, stop) == 0:
-            return None, stop
-        if stop - start == 1 and (genuine or self._counterfeit == "swapped"):
-            return (self._trimmed((self._borders[start], self._borders[stop])), None, UNKNOWN), stop
-        cut = start + 1 + int(self._random.integers(max(stop - start - 1, 1)))
+        if stop - start == 1:
+            return (self._span(start, stop), None, UNKNOWN), stop
+        cut = start + 1 + int(self._random.integers(stop - start - 1))
         first, second = self._span(start, cut), self._span(cut, stop)
-        if genuine:
+        if self._random.random() < 0.5:
             return self._fitted(first, second, 0), stop
         if self._counterfeit == "swapped":
             return self._fitted(second, first, 1), stop
         other = self._elsewhere(document, target - (first[1] - first[0]))
         if other is None:
-            return (self._trimmed(first), None, UNKNOWN), cut
+            return (first, None, UNKNOWN), cut
         return self._fitted(first, other, 1), cut  # what was not used begins the next pair
 
     def _elsewhere(self, document: int, tokens: int) -> Span | None:
@@ -170,8 +168,7 @@ class _Cutter:
             start = stop = first + int(self._random.integers(last - first))
             while stop < last and (stop == start or self._tokens(start, stop) < tokens):
                 stop += 1
-            if self._tokens(start, stop):
-                return self._span(start, stop)
+            return self._span(start, stop)
         return None
 
     def _tokens(self, start: int, stop: int) -> int:
@@ -179,9 +176,6 @@ class _Cutter:
 
     def _span(self, start: int, stop: int) -> Span:
         return self._borders[start], self._borders[stop]
-
-    def _trimmed(self, span: Span) -> Span:
-        return span[0], min(span[1], span[0] + self._room)
 
     def _fitted(self, first: Span, second: Span, label: int) -> tuple[Span, Span, int]:
         """Both cut to the room: the longer one gives way, and the border between them stays."""
