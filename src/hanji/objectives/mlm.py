@@ -118,7 +118,7 @@ class MaskedLanguageModelling(Likelihood):
 
 
 def pieces_of(lengths: NDArray[np.int64], room: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Texts in pieces of at most `room` tokens: how many each has, [texts], and of how many tokens, [pieces]."""
+    """Texts in pieces of at most `room` tokens: how many each, [texts], and the tokens of each, [pieces]."""
     pieces = -(-lengths // room)
     nth = np.arange(int(pieces.sum())) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     return pieces, np.minimum(room, np.repeat(lengths, pieces) - nth * room)
