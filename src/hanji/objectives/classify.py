@@ -45,7 +45,7 @@ class Classification:
         """Needs labels."""
         if task.labels is None:
             raise DataError("classify needs labelled rows", expected="data whose rows have a label")
-        self.labels = task.labels
+        self.labels, self.has_segments = task.labels, task.encoder.frame.has_segments
         self.weights = torch.tensor(self._weights(task.labels), dtype=torch.float32)
 
     def encode(self, rows: Sequence[Mapping[str, Any]], encoder: Encoder) -> TokenRows:
@@ -58,7 +58,8 @@ class Classification:
         """No token is trained; each row has its target."""
         assert rows.targets is not None
         ids = torch.from_numpy(rows.ids.astype(np.int64))
-        second = torch.from_numpy(segments(rows)) if rows.borders is not None and rows.borders.any() else None
+        paired = self.has_segments and rows.borders is not None and rows.borders.any()
+        second = torch.from_numpy(segments(rows)) if paired else None
         targets = torch.from_numpy(rows.targets.astype(np.float32))
         return Batch(ids, torch.full_like(ids, IGNORED), tuple(rows.lengths.tolist()), second, targets)
 
