@@ -11,6 +11,7 @@ from hanji.artifacts.workspace import Workspace
 from hanji.cli.console import messages, show
 from hanji.cli.options import RUNS
 from hanji.cli.progress import progress
+from hanji.cli.ways import taken_model, ways
 from hanji.recipes.link import link
 from hanji.recipes.load import Where
 from hanji.recipes.runner import Run, rank
@@ -57,17 +58,21 @@ def _tell(made: Mapping[str, Artifact], workspace: Workspace, nothing_new: bool)
         report = artifact.path / "report.html"
         if report.is_file():
             show(f"report  {_place(artifact) / report.name}")
-            _tell_scores(artifact.metrics.get("scores", {}))
-            _tell_answers(artifact.path / "samples.json")
-    chats = [found for found in made.values() if _chats(found)]
+            if artifact.kind == "compare":
+                show(ways(artifact.path))
+            else:
+                _tell_scores(artifact.metrics.get("scores", {}))
+                _tell_answers(artifact.path / "samples.json")
+    chats = [found.name for found in made.values() if _chats(found)]
     if chats:
+        taken = [name for name in map(taken_model, made.values()) if name in chats]
         elsewhere = "" if workspace.root == RUNS else f" --runs {workspace.root}"
-        show(f"talk to it  hanji chat {chats[-1].name}{elsewhere}")
+        show(f"talk to it  hanji chat {[*chats, *taken][-1]}{elsewhere}")
 
 
 def _chats(artifact: Artifact) -> bool:
     objective = artifact.record.config.get("objective") or {}
-    return objective.get("name") in ("sft", "dpo")
+    return artifact.kind in ("pretrain", "finetune") and objective.get("name") in ("sft", "dpo")
 
 
 def _tell_scores(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 import typer
 
 from hanji.cli.console import LOG_WIDTH
-from hanji.recipes.fields import Mix, Source
+from hanji.recipes.fields import Mix, Source, Trial
 from hanji.recipes.reference import Key, first_line, keys_of
 from hanji.recipes.schema import STAGES
 
@@ -26,7 +26,10 @@ EXAMPLES = {
     "pretrain": "hanji pretrain data=my-data tokenizer=my-tokenizer model=llama-micro train.tokens=2_000_000",
     "finetune": "hanji finetune model=HuggingFaceTB/SmolLM2-135M data=my.jsonl train.epochs=2 name=my-chat",
     "evaluate": "hanji evaluate models=[my-base,my-chat] prompts='[Who are you?]'",
+    "compare": "hanji compare model=my-base data=reviews.csv objective=classify methods=[full,lora]",
 }
+RECIPES = {"compare": "hanji compare RECIPE [STAGE.KEY=VALUE ...] [--stage STAGE] [--force] [--runs DIR]"}
+"""Verbs that take a recipe, too."""
 
 Style = Callable[[str], str]
 _PLAIN: Final[Style] = str
@@ -53,6 +56,7 @@ def show_stage_help(kind: str) -> None:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else LOG_WIDTH
     lines = [
         f"\n {_BOLD('Usage')}  hanji {kind} KEY=VALUE ... [--force] [--runs DIR]\n",
+        *([f" {_BOLD('or')}     {RECIPES[kind]}\n"] if kind in RECIPES else []),
         *(f" {line}" for line in _fill([(first_line(stage), _PLAIN)], width - 2)),
         _DIM(f"\n Example  {EXAMPLES[kind]}"),
         *_section("Keys", plain, width),
@@ -61,9 +65,12 @@ def show_stage_help(kind: str) -> None:
         lines += _section(name, inner, width)
     if kind == "prepare":
         lines += _section("Each item of source, as a mapping", keys_of(Source), width)
-    if kind in ("pretrain", "finetune"):
+    if kind == "compare":
+        lines += _section("Each item of methods, as a mapping", keys_of(Trial), width)
+    if kind in ("pretrain", "finetune", "compare"):
         lines += _section("Each item of data, as a mapping", keys_of(Mix), width)
-    lines += [*_section("Shared", _SHARED, width), *_section("Options", _OPTIONS, width), ""]
+    options = [*_OPTIONS[:1], *([_STAGE] if kind in RECIPES else []), *_OPTIONS[1:]]
+    lines += [*_section("Shared", _SHARED, width), *_section("Options", options, width), ""]
     typer.echo("\n".join(lines), color=False if os.environ.get("NO_COLOR") else None)
 
 
@@ -72,6 +79,12 @@ _SHARED = [
     Key("seed", "whole number ≥ 0", "0", "Where all randomness comes from."),
     Key("device", "auto | cpu | cuda | mps", "auto", "Where tensors live."),
 ]
+_STAGE = Key(
+    "--stage STAGE",
+    "",
+    "the last",
+    "Of a recipe: which comparison; or which finetune stage, on whose task every method is tried.",
+)
 _OPTIONS = [
     Key("--force", "", "", "Make it anew, up to date or not."),
     Key("--runs DIR", "", "runs", "Directory of all artifacts (environment variable HANJI_RUNS)."),

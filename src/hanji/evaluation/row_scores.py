@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,34 +16,38 @@ CONFIDENCE = 0.95
 Values = NDArray[Any]
 
 
-def row_scores(kind: LabelKind, scores: Values, targets: Values) -> dict[str, float]:
+def row_scores(
+    kind: LabelKind, scores: Values, targets: Values, *, intervals: bool = True
+) -> dict[str, float]:
     """The usual scores of a kind of label; the first of them with its interval, as `<name>_low` and `_high`.
 
     Args:
         scores: [rows, outputs] what the model said. targets: [rows, 1 or outputs] what was right.
+        intervals: False leaves out `_low` and `_high`.
 
     Returns:
         Of classes: `accuracy`, `macro_f1`, `matthews`. Of several: `accuracy` (all right), `macro_f1`. Of
         numbers: `pearson`, `spearman`, `mean_squared_error`.
     """
+    told = _with_interval if intervals else _alone
     if kind == "number":
         said, right = scores[:, 0].astype(np.float64), targets[:, 0].astype(np.float64)
         both = np.stack([said, right], 1)
         return {
-            **_with_interval("pearson", both, lambda rows: pearson(rows[:, 0], rows[:, 1])),
-            **_with_interval("spearman", both, lambda rows: spearman(rows[:, 0], rows[:, 1])),
+            **told("pearson", both, lambda rows: pearson(rows[:, 0], rows[:, 1])),
+            **told("spearman", both, lambda rows: spearman(rows[:, 0], rows[:, 1])),
             "mean_squared_error": float(((said - right) ** 2).mean()),
         }
     if kind == "several":
         chosen, held = scores > 0, targets > 0.5
         each = [f1(held[:, index], chosen[:, index]) for index in range(scores.shape[1])]
         correct = (chosen == held).all(1)
-        return {**_with_interval("accuracy", correct[:, None], _mean), "macro_f1": float(np.mean(each))}
+        return {**told("accuracy", correct[:, None], _mean), "macro_f1": float(np.mean(each))}
     said, right = scores.argmax(1), targets[:, 0].astype(np.int64)
     both, classes = np.stack([said, right], 1), scores.shape[1]
     return {
-        **_with_interval("accuracy", (said == right)[:, None], _mean),
-        **_with_interval("macro_f1", both, lambda rows: macro_f1(rows[:, 1], rows[:, 0], classes)),
+        **told("accuracy", (said == right)[:, None], _mean),
+        **told("macro_f1", both, lambda rows: macro_f1(rows[:, 1], rows[:, 0], classes)),
         "matthews": matthews(right, said, classes),
     }
 
@@ -93,15 +97,30 @@ def spearman(first: Values, second: Values) -> float:
 def interval(rows: Values, score: Callable[[Values], float]) -> tuple[float, float]:
     """Where 95 % of the scores of rows drawn again with replacement lie (bootstrap, Efron 1979); the same
     rows give the same interval."""
+    return bounds(np.array([score(rows[drawn]) for drawn in draws(len(rows))]))
+
+
+def draws(rows: int) -> Iterator[NDArray[np.int64]]:
+    """[rows] which rows are drawn, RESAMPLES times; for as many rows always the same ones, so that two models
+    on the same rows can be compared draw by draw."""
     random = np.random.default_rng(0)
-    drawn = [score(rows[random.integers(len(rows), size=len(rows))]) for _ in range(RESAMPLES)]
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    for _ in range(RESAMPLES):
+        yield random.integers(rows, size=rows)
+
+
+def bounds(scores: Values) -> tuple[float, float]:
+    """The interval of scores of rows drawn again."""
+    low, high = np.quantile(scores, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 def _with_interval(name: str, rows: Values, score: Callable[[Values], float]) -> dict[str, float]:
     low, high = interval(rows, score)
     return {name: score(rows), f"{name}_low": low, f"{name}_high": high}
+
+
+def _alone(name: str, rows: Values, score: Callable[[Values], float]) -> dict[str, float]:
+    return {name: score(rows)}
 
 
 def _mean(rows: Values) -> float:

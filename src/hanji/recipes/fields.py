@@ -172,6 +172,13 @@ class MethodSettings(_WithOptions):
         return self
 
 
+class Trial(MethodSettings):
+    """One of the ways that are compared: a method, its own options, and its learning rate."""
+
+    learning_rate: Positive | None = None
+    """Highest learning rate of this way; by default `train.learning_rate` times the method's factor."""
+
+
 class ObjectiveSettings(_WithOptions):
     """What is minimised, and the objective's own options beside its name."""
 
@@ -186,6 +193,11 @@ class ObjectiveSettings(_WithOptions):
 
 def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
+
+
+def _trials(value: Any) -> Any:
+    items = as_list(value)
+    return [_named(item) for item in items] if isinstance(items, list) else items
 
 
 def _mixture(value: Any) -> Any:
@@ -213,6 +225,13 @@ Objective = Annotated[
     ObjectiveSettings, BeforeValidator(_named, json_schema_input_type=str | ObjectiveSettings)
 ]
 """What is minimised: a name, or a mapping of a name and its options."""
+
+Trials = Annotated[
+    tuple[Trial, ...],
+    Field(min_length=1),
+    BeforeValidator(_trials, json_schema_input_type=str | Trial | list[str | Trial]),
+]
+"""Ways to adapt a model: names of methods, or mappings as `Trial`."""
 
 Mixture = Annotated[
     tuple[Mix, ...],

@@ -16,7 +16,8 @@ from hanji.contracts.errors import ConfigError, nearest
 from hanji.models.presets import PRESETS, named_presets
 from hanji.recipes.document import Place, dotted
 from hanji.recipes.fields import Mix
-from hanji.recipes.schema import STAGES, PrepareStage, PretrainStage, Product, Recipe, Stage
+from hanji.recipes.schema import STAGES, CompareStage, PrepareStage, PretrainStage, Product, Recipe, Stage
+from hanji.recipes.trials import COMPARED, compared, names, trials, with_trials
 
 PREPARED: Final = "statistics.json"
 """A directory with this file holds prepared data."""
@@ -32,7 +33,8 @@ class Linked:
     """A recipe whose every name is known to mean something.
 
     Attributes:
-        recipe: with a `prepare` stage of its own for every source that stood where prepared data is wanted.
+        recipe: with a `prepare` stage of its own for every source that stood where prepared data is wanted,
+            and a `finetune` stage for every way that is compared.
         order: the stages, each after those it needs.
         parents: stage → the stages it needs.
         given: name → what it means outside of the recipe: an artifact, or the name itself.
@@ -66,9 +68,14 @@ def link(recipe: Recipe, workspace: Workspace, where: Callable[[Place], str] = d
     Raises:
         ConfigError: a name that means nothing, or the wrong thing; stages that need each other in a circle.
     """
+    recipe = with_trials(recipe, where)
+    compares = {name: stage for name, stage in recipe.stages.items() if isinstance(stage, CompareStage)}
+    of_comparisons = {trial for name, stage in compares.items() for trial in names(name, stage)}
     stages: dict[str, Stage] = {}
     given: dict[str, Artifact | str] = {}
     for name, stage in recipe.stages.items():
+        if name in of_comparisons:
+            continue  # made with its comparison, whose names are its own
         made: dict[str, PrepareStage] = {}
         for place, reference in stage.references():
             use = _Use(recipe, reference, stage.wants[str(place[0])], where(("stages", name, *place)))
@@ -77,14 +84,19 @@ def link(recipe: Recipe, workspace: Workspace, where: Callable[[Place], str] = d
                 continue
             meaning = _outside(use, workspace)
             if isinstance(meaning, PrepareStage):
-                made.setdefault(reference, meaning)
+                split = COMPARED if isinstance(stage, CompareStage) else meaning.split
+                made.setdefault(reference, meaning.model_copy(update={"split": split}))
             else:
                 given[reference] = meaning
         if isinstance(stage, PretrainStage):
             _check_blank_model(stage, where(("stages", name, "model")))
-        names = _names_of_made(name, list(made), recipe, where(("stages", name)))
-        stages |= {names[reference]: prepare for reference, prepare in made.items()}
-        stages[name] = _with_data(stage, names) if names else stage
+        prepared = _names_of_made(name, list(made), recipe, where(("stages", name)))
+        stages |= {prepared[reference]: prepare for reference, prepare in made.items()}
+        stage = _with_data(stage, prepared) if prepared else stage
+        if isinstance(stage, CompareStage):
+            stages |= trials(name, stage)
+            stage = compared(name, stage)
+        stages[name] = stage
     parents = {
         name: tuple(dict.fromkeys(reference for _, reference in stage.references() if reference in stages))
         for name, stage in stages.items()

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from hanji.recipes.fields import MethodSettings, Mix, Source
+from hanji.recipes.fields import MethodSettings, Mix, Source, Trial
 from hanji.recipes.schema import STAGES, Recipe
 
 _BOUNDS: Final = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
@@ -109,6 +109,7 @@ _INSIDE: Final[Mapping[str, type[BaseModel]]] = {
     "An item of source": Source,
     "An item of data": Mix,
     "method": MethodSettings,
+    "An item of methods": Trial,
 }
 
 _INTRODUCTION: Final = """# Recipes

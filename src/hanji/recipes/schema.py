@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from hanji.methods import METHODS
 from hanji.recipes.fields import (
     Count,
     Method,
@@ -25,9 +26,11 @@ from hanji.recipes.fields import (
     SourceFormat,
     Sources,
     Strict,
+    Trial,
+    Trials,
     as_list,
 )
-from hanji.recipes.support import check_from_nothing
+from hanji.recipes.support import AGAINST_REFERENCE, check_from_nothing, check_score
 from hanji.recipes.train import FinetuneSettings, PretrainSettings
 
 Product = Literal["data", "tokenizer", "model", "report"]
@@ -238,8 +241,71 @@ class EvaluateStage(_Stage):
     """Randomness of the answers; 0 takes the most probable token."""
 
 
+class CompareStage(_TrainingStage):
+    """Adapts one model in several ways, on the same task and budget, and tells which is worth its price."""
+
+    makes: ClassVar[Product] = "report"
+    wants: ClassVar[Mapping[str, tuple[Product, ...]]] = {
+        "model": ("model",),
+        "data": ("data",),
+        "tokenizer": ("tokenizer", "model"),
+        "baselines": ("model",),
+    }
+
+    kind: Literal["compare"] = "compare"
+    """What the stage does."""
+    model: Reference
+    """The model to adapt: a stage that makes one, a directory, a hub id, or a `.gguf` file."""
+    data: Mixture
+    """Prepared data: a name, or a list of `{data, weight}`. Its `test` rows tell the quality, or where there
+    are none its `validation` rows. Of a source that is prepared on the way a fifth becomes `test`."""
+    objective: Objective = ObjectiveSettings(name="sft")
+    """What is minimised, as in `finetune`."""
+    methods: Trials | None = None
+    """The ways to compare: names of methods, or mappings of a name, `learning_rate` and the method's own
+    options; by default every method there is. Each becomes a `finetune` stage `<this stage>-<method>`.
+    Without a rate of their own, `full` and `freeze` learn at `train.learning_rate`; what is added to a model
+    is small and wants more: `adapter` and `lora` learn at 10 times that rate (5e-3 at most), `prompt` at 100
+    times (5e-2 at most)."""
+    baselines: References | None = None
+    """Further models that are scored on the same rows, to be beaten: the model as it was, a blank one trained
+    on the labels alone."""
+    score: str | None = None
+    """Which score of the held-out rows is the quality: by default `accuracy` of labels and pairs, `pearson`
+    of numbers, `loss` of everything else (lower is better)."""
+    tokenizer: Reference | None = None
+    """Another tokenizer than the model's own."""
+    train: FinetuneSettings = FinetuneSettings(epochs=3)
+    """How long, how fast, in which portions: the same for every way, but for the learning rate."""
+
+    @model_validator(mode="after")
+    def _score_that_there_is(self) -> CompareStage:
+        if self.score is not None:
+            check_score(self.objective.name, self.score)
+        if self.baselines and self.objective.name in AGAINST_REFERENCE:
+            raise ValueError(
+                f"{self.objective.name} scores a model against the one before its training: there can be no"
+                " baselines"
+            )
+        return self
+
+    @property
+    def ways(self) -> tuple[Trial, ...]:
+        """The ways to compare."""
+        return self.methods or tuple(Trial(name=name) for name in METHODS)
+
+
+class ComparedStage(CompareStage):
+    """What a comparison is once its ways are stages of their own; never written by hand (see `trials`)."""
+
+    wants: ClassVar[Mapping[str, tuple[Product, ...]]] = {"trials": ("model",), "baselines": ("model",)}
+
+    trials: tuple[str, ...]
+    """The stages of the ways, in their order."""
+
+
 Stage = Annotated[
-    PrepareStage | TokenizerStage | PretrainStage | FinetuneStage | EvaluateStage,
+    PrepareStage | TokenizerStage | PretrainStage | FinetuneStage | EvaluateStage | CompareStage,
     Field(discriminator="kind"),
 ]
 
@@ -250,6 +316,7 @@ STAGES: Mapping[str, type[_Stage]] = {
     "pretrain": PretrainStage,
     "finetune": FinetuneStage,
     "evaluate": EvaluateStage,
+    "compare": CompareStage,
 }
 """Kind → settings, in the order of the lifecycle."""
 

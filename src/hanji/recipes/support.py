@@ -16,6 +16,37 @@ from hanji.objectives import OBJECTIVES
 FROM_NOTHING = ("clm", "mlm", "mlm+nsp", "mlm+sop", "classify")
 """Objectives that can train a blank model; every registered one can train a trained model further."""
 
+AGAINST_REFERENCE = ("dpo",)
+"""Objectives that score a model against the one before its training."""
+
+_LIKELIHOOD = ("loss", "perplexity", "bits_per_byte", "accuracy")
+_MASKED = ("loss", "perplexity", "accuracy")
+_PAIRS = ("accuracy", "loss", "reward_chosen", "reward_rejected")
+SCORES: Mapping[str, tuple[str, ...]] = {
+    "clm": _LIKELIHOOD,
+    "sft": _LIKELIHOOD,
+    "mlm": _MASKED,
+    "mlm+nsp": (*_MASKED, "next_sentence_accuracy"),
+    "mlm+sop": (*_MASKED, "sentence_order_accuracy"),
+    "classify": (
+        "accuracy", "macro_f1", "matthews", "pearson", "spearman", "mean_squared_error", "loss",
+    ),
+    "reward": _PAIRS,
+    "dpo": _PAIRS,
+}  # fmt: skip
+"""Objective → what held-out rows can be scored by; of an objective that is not here, that is seen when they
+are."""
+
+
+def check_score(objective: str, score: str) -> None:
+    """Refuses a score that the objective's held-out rows never have.
+
+    Raises:
+        ValueError: saying which there are.
+    """
+    if objective in SCORES:
+        _known(f"score of {objective} called", score, SCORES[objective])
+
 
 def check_objective(name: str) -> str:
     """`name`, if it is a registered objective.

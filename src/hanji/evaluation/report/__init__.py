@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from hanji.evaluation.report.blocks import Answer
+from hanji.evaluation.report.blocks import Answer, Section
 from hanji.evaluation.report.data import (
     Dataset,
     Model,
@@ -34,8 +35,14 @@ __all__ = [
 ]
 
 
-def write_report(report: ReportData, directory: Path) -> None:
-    """Writes `report.html`, `report.md` and `charts/*.svg` into `directory`."""
-    sections = [found for section in SECTIONS if (found := section(report)) is not None]
+def write_report(report: ReportData, directory: Path, first: Sequence[Section] = ()) -> None:
+    """Writes `report.html`, `report.md` and `charts/*.svg` into `directory`.
+
+    Args:
+        first: sections before all others; one with a key that another has stands in its place.
+    """
+    keys = {section.key for section in first}
+    others = [found for section in SECTIONS if (found := section(report)) is not None]
+    sections = [*first, *(section for section in others if section.key not in keys)]
     (directory / "report.html").write_text(as_html(report, sections), encoding="utf-8")
     write_markdown(report, sections, directory)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from hanji.evaluation.report.drawing import FONTS, STAND_INS, Drawing
 
@@ -63,6 +65,17 @@ class Line:
     marked: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A named point with the interval of its height, where that is known."""
+
+    label: str
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+
+
 def lines(
     drawn: Sequence[Line],
     *,
@@ -97,6 +110,58 @@ def lines(
             axes.set_ylim(bottom=0)
         labels = [x_label, y_label, *(line.label for line in drawn), *(levels or {})]
         return _drawing(figure, alt, labels)
+
+
+def points(
+    drawn: Sequence[Point],
+    *,
+    x_label: Pair,
+    y_label: Pair,
+    alt: Pair,
+    levels: Mapping[Pair, float] | None = None,
+) -> Drawing:
+    """Named points with their intervals over a logarithmic axis; `levels` are marks to compare with."""
+    with _figure() as (figure, axes):
+        axes.set_xscale("log")
+        for number, point in enumerate(drawn):
+            colour = STAND_INS[f"series-{number % 5 + 1}"]
+            low, high = (point.y if end is None else end for end in (point.low, point.high))
+            axes.plot([point.x, point.x], [low, high], color=colour, linewidth=1.6, alpha=0.55)
+            axes.plot([point.x], [point.y], color=colour, marker="o", markersize=6, linestyle="none")
+        for point, above in zip(drawn, _above(drawn), strict=True):
+            end = point.high if above else point.low
+            axes.annotate(
+                point.label, (point.x, point.y if end is None else end), xytext=(0, 4 if above else -4),
+                textcoords="offset points", ha="center", va="bottom" if above else "top",
+                color=STAND_INS["ink"],
+            )  # fmt: skip
+        for label, level in (levels or {}).items():
+            axes.axhline(
+                level, color=STAND_INS["muted"], linestyle=(0, (4, 3)), linewidth=1.2, label=label[0]
+            )
+        if levels:
+            axes.legend(loc="best", labelcolor=STAND_INS["ink"])
+        axes.margins(x=0.14, y=0.18)
+        decades = math.log10(max(point.x for point in drawn) / min(point.x for point in drawn))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if decades > 1.5 else (1, 2, 5)))
+        axes.set_xlabel(x_label[0])
+        axes.set_ylabel(y_label[0])
+        axes.xaxis.set_major_formatter(FuncFormatter(_short))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+        axes.yaxis.set_major_formatter(FuncFormatter(_short))
+        return _drawing(figure, alt, [x_label, y_label, *(levels or {})])
+
+
+def _above(drawn: Sequence[Point]) -> list[bool]:
+    """Whether each label stands above its interval: neighbours that would collide take turns."""
+    order = sorted(range(len(drawn)), key=lambda index: drawn[index].x)
+    above = [True] * len(drawn)
+    decades = math.log10(drawn[order[-1]].x / drawn[order[0]].x) or 1.0
+    for before, index in pairwise(order):
+        near = math.log10(drawn[index].x / drawn[before].x) < 0.2 * decades
+        above[index] = not above[before] if near else True
+    return above
 
 
 def histogram(counts: Sequence[int], bar_width: float, *, x_label: Pair, y_label: Pair, alt: Pair) -> Drawing:

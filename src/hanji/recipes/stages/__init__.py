@@ -14,6 +14,7 @@ MAKERS: Final[dict[str, str]] = {
     "pretrain": "hanji.recipes.stages.pretrain:make",
     "finetune": "hanji.recipes.stages.finetune:make",
     "evaluate": "hanji.recipes.stages.evaluate:make",
+    "compare": "hanji.recipes.stages.compare:make",
 }
 """Kind of stage → `module:function`, imported only when such a stage is made."""
 

@@ -48,7 +48,8 @@ def make(
     scores = {model.name: model.scores for model in evaluated}
     _write_json(work / "scores.json", scores)
     _write_json(work / "samples.json", _samples(stage.prompts, evaluated))
-    write_report(gather(evaluated, stage, context, seconds=monotonic() - began), work)
+    seconds = monotonic() - began
+    write_report(gather(evaluated, stage, context, seconds=seconds, prompts=stage.prompts), work)
     return {"scores": scores}
 
 

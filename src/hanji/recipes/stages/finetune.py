@@ -19,6 +19,7 @@ from hanji.recipes.stages.tokens import digest_of, location, prepared
 from hanji.recipes.stages.training import Training, check_vocabulary
 from hanji.tokenizers.tokenizer import Tokenizer
 from hanji.training.parallel import Parallel
+from hanji.training.peak_memory import PeakMemory
 
 
 def make(
@@ -39,6 +40,8 @@ def make(
         stage.data, inputs, tokenizer=tokenizer, tokenizer_digest=digest_of(source),
         objective=objective, settings=stage.train, parallel=parallel, context=context,
     )  # fmt: skip
+    method = METHODS.load(stage.method.name)(**stage.method.options)
+    peak = PeakMemory(parallel.device)
     loaded = load_to_train(
         location(inputs[stage.model]), objective.head,
         labels=labels, pad_id=tokenizer.pad_id, seed=context.seed,
@@ -47,7 +50,6 @@ def make(
     if loaded.new:
         context.progress.note(f"new, with random weights: {', '.join(loaded.new)}")
     return Training(
-        loaded, inputs[stage.model], labels, tokenizer, objective,
-        METHODS.load(stage.method.name)(**stage.method.options), corpus, stage.train, parallel, work,
-        context, merge=stage.merge,
+        loaded, inputs[stage.model], labels, tokenizer, objective, method, corpus, stage.train, parallel,
+        work, context, peak, merge=stage.merge,
     )()  # fmt: skip

@@ -18,6 +18,7 @@ from hanji.recipes.stages.tokens import digest_of, location, prepared
 from hanji.recipes.stages.training import Training
 from hanji.tokenizers.tokenizer import Tokenizer
 from hanji.training.parallel import Parallel
+from hanji.training.peak_memory import PeakMemory
 
 
 def make(
@@ -37,11 +38,12 @@ def make(
         stage.data, inputs, tokenizer=tokenizer, tokenizer_digest=digest_of(source),
         objective=objective, settings=stage.train, parallel=parallel, context=context,
     )  # fmt: skip
+    peak = PeakMemory(parallel.device)
     model = blank_model(
         stage.model, tokenizer,
         head=objective.head, labels=labels, overrides=stage.config, seed=context.seed,
     )  # fmt: skip
     return Training(
         Loaded(model), None, labels, tokenizer, objective, METHODS.load("full")(), corpus,
-        stage.train, parallel, work, context,
+        stage.train, parallel, work, context, peak,
     )()  # fmt: skip

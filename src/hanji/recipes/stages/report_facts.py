@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from hanji.evaluation.report import (
 )
 from hanji.generation import Generation
 from hanji.recipes.context import StageContext
-from hanji.recipes.schema import EvaluateStage
+from hanji.recipes.schema import Stage
 
 _LEFT_OUT = ("skipped", "empty", "duplicates", "contaminated", "left_out")
 
@@ -47,21 +47,28 @@ class Evaluated:
     name: str
     source: Artifact | str
     parameters: int
-    scores: Mapping[str, Mapping[str, float]]
-    held_out: str
-    answers: Sequence[Generation]
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    held_out: str = ""
+    answers: Sequence[Generation] = ()
 
 
 def gather(
-    evaluated: Sequence[Evaluated], stage: EvaluateStage, context: StageContext, *, seconds: float
+    evaluated: Sequence[Evaluated],
+    stage: Stage,
+    context: StageContext,
+    *,
+    seconds: float,
+    prompts: Sequence[str] = (),
 ) -> ReportData:
     """Reads the artifacts of the models and of all that they were made from.
 
     Args:
+        stage: the one that makes the report.
         seconds: what the evaluation itself took so far.
+        prompts: what the models were asked.
     """
     recipe, _, own_name = context.name.partition("/")
-    nodes, artifacts = _nodes(evaluated, recipe, own_name, context)
+    nodes, artifacts = _nodes(evaluated, recipe, own_name, stage.kind, context)
     by_path = {model.source.path: model for model in evaluated if isinstance(model.source, Artifact)}
     models = [
         _model(_short(artifact.name, recipe), by_path.get(artifact.path), artifact)
@@ -84,7 +91,7 @@ def gather(
                 prompt,
                 {model.name: _answer(model.answers[number]) for model in evaluated if model.answers},
             )
-            for number, prompt in enumerate(stage.prompts)
+            for number, prompt in enumerate(prompts)
         ],
         lineage=nodes,
         configs={
@@ -108,7 +115,7 @@ def machine(device: str) -> str:
 
 
 def _nodes(
-    evaluated: Sequence[Evaluated], recipe: str, own_name: str, context: StageContext
+    evaluated: Sequence[Evaluated], recipe: str, own_name: str, own_kind: str, context: StageContext
 ) -> tuple[list[Node], list[Artifact]]:
     """The lineage as nodes, what was made last first; and its artifacts, what was made first first."""
     nodes: dict[str, Node] = {}
@@ -134,7 +141,7 @@ def _nodes(
         else:
             keys.append(model.source)
             nodes[model.source] = Node(model.source, model.name, "model")
-    own = Node(context.name, own_name, "evaluate", parents=keys)
+    own = Node(context.name, own_name, own_kind, parents=keys)
     return [own, *reversed(nodes.values())], artifacts
 
 

@@ -64,6 +64,8 @@ def find_rows(
     tokenizer: Tokenizer,
     data: Artifact | str | None,
     context: StageContext,
+    *,
+    like: Artifact | None = None,
 ) -> ScoredRows | None:
     """The rows that a model is scored on; None where no data is given and none is known, or where the
     objective needs the model of before training to score.
@@ -71,20 +73,24 @@ def find_rows(
     Args:
         source: the model. `config`, `head`: of it.
         data: prepared data; None for what the model learned from.
+        like: another model, whose data and objective are taken instead.
     """
-    said: Mapping[str, Any] = source.record.config if isinstance(source, Artifact) else {}
-    mixture, objective = _mixture(source, said, head, data, context)
+    own: Mapping[str, Any] = source.record.config if isinstance(source, Artifact) else {}
+    said = own if like is None else like.record.config
+    mixture, objective = _mixture(source if like is None else like, said, head, data, context)
     if objective is None or objective.reference:
         return None
     train = said.get("train", {})
     longest = getattr(config, "max_position_embeddings", None) or SEQUENCE_LENGTH
     length = train.get("sequence_length", min(SEQUENCE_LENGTH, longest))
+    if like is not None:
+        length = min(length, longest)
     there = [item for item in mixture if Path(location(item)).is_dir()]
     for item in mixture:
         if item not in there:
             context.progress.note(f"{short_name(item, context)} is gone: nothing can be scored on it")
     bind(objective, tokenizer, length, [prepared(item).path for item in there], Labels.of_config(config))
-    digest = _tokenizer_digest(source, said, context)
+    digest = _tokenizer_digest(source, own, context)
     encoding = Encoding(tokenizer, digest, objective, length, train.get("overlong"), context)
     rows = ScoredRows(objective)
     for item in there:

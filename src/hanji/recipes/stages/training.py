@@ -34,6 +34,7 @@ from hanji.training.metrics_log import MetricsLog
 from hanji.training.non_finite import NonFinite
 from hanji.training.optimizers import build_optimizers
 from hanji.training.parallel import Parallel
+from hanji.training.peak_memory import PeakMemory
 from hanji.training.schedules import schedule
 from hanji.training.trackers import Trackers
 
@@ -45,8 +46,9 @@ class Training:
     Attributes:
         loaded: the model as it begins. `source`: where it came from; None for a blank one.
         labels: of its classification head.
-        merge: makes a whole model of what the method added.
         work: the directory that becomes the artifact.
+        peak: watches memory since before the model was loaded.
+        merge: makes a whole model of what the method added.
     """
 
     loaded: Loaded
@@ -60,6 +62,7 @@ class Training:
     parallel: Parallel
     work: Path
     context: StageContext
+    peak: PeakMemory
     merge: bool = False
 
     def __call__(self) -> dict[str, Any]:
@@ -87,6 +90,7 @@ class Training:
             "steps": run.step,
             "tokens": run.tokens,
             "seconds": run.seconds,
+            "peak_memory_bytes": self.peak.grown_bytes(),
             **validation,
         }
         state = self.parallel.gather_full_state(policy.model)
@@ -208,7 +212,7 @@ class Training:
         )  # fmt: skip
         log = Log(self.context.progress, sinks, settings.log_every)
         advance = Advance(self.method, run)
-        return evaluate, [log, *([evaluate] if evaluate else []), save, advance]
+        return evaluate, [log, *([evaluate] if evaluate else []), save, advance, self.peak]
 
     def _sinks(self, run: Run) -> list[Sink]:
         recipe, _, stage = self.context.name.partition("/")
