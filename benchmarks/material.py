@@ -82,6 +82,19 @@ def write_llama(
     }
 
 
+def write_smollm2_shape(directory: Path, tokenizer: Tokenizer) -> int:
+    """A blank Llama of SmolLM2-135M's shape and its tokenizer as a directory; returns its parameters."""
+    architecture = {
+        "model_type": "llama", "hidden_size": 576, "num_hidden_layers": 30, "intermediate_size": 1536,
+        "num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 2048,
+        "tie_word_embeddings": True,
+    }  # fmt: skip
+    model = blank_model(architecture, tokenizer, seed=0)
+    save_model(model, directory, generation=tokenizer.generation_settings())
+    tokenizer.save(directory)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def matmul_flops_per_second(device: str, dtype: torch.dtype, size: int = 2048, repeats: int = 12) -> float:
     """The best rate of a large square matrix product on this machine, the yardstick of utilisation."""
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))

@@ -8,33 +8,18 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
 from benchmarks.workers.protocol import Answer, serve
+from benchmarks.workers.trainer_clock import Clock
 
 IGNORED = -100
-WARM_UP_STEPS = 1
-
-
-class Clock(TrainerCallback):
-    """Seconds and real tokens of the steps after the warm-up."""
-
-    def __init__(self) -> None:
-        self.tokens = 0
-        self.began = self.seconds = 0.0
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        now = time.perf_counter()
-        if state.global_step <= WARM_UP_STEPS:
-            self.began, self.tokens = now, 0
-        self.seconds = now - self.began
 
 
 class CountedTrainer(SFTTrainer):
@@ -43,7 +28,7 @@ class CountedTrainer(SFTTrainer):
     clock: Clock
 
     def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> Any:
-        self.clock.tokens += real_tokens(inputs)
+        self.clock.count(tokens=real_tokens(inputs), rows=len(inputs["input_ids"]))
         return super().training_step(model, inputs, *rest, **more)
 
 
@@ -99,10 +84,7 @@ class Peer:
 
     def train(self, steps: int) -> Answer:
         """Real tokens and seconds of `steps` steps, after one to warm up."""
-        self.trainer.args.max_steps = steps + WARM_UP_STEPS
-        self.trainer.train()
-        clock = self.trainer.clock
-        return {"tokens": clock.tokens, "seconds": clock.seconds}
+        return self.trainer.clock.timed(self.trainer, steps)
 
 
 if __name__ == "__main__":
