@@ -4,8 +4,8 @@
 
 Pairs are PandaLM's answers that three people compared, as chats; the tokenizer is SmolLM2's, the model the
 Llama of benchmarks.sft (17 M parameters). Both sides train everything, compute the reference once for each
-pair that they train on, and cut nothing: pairs of more than 1,024 tokens are left out. Tokens are compared before
-anything is timed; that both losses are equal is a test (tests/objectives).
+pair that they train on, and cut nothing: pairs of more than 1,024 tokens are left out. Tokens are compared
+before anything is timed; that both losses are equal is a test (tests/objectives).
 """
 
 from __future__ import annotations

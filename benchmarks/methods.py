@@ -45,7 +45,8 @@ def main() -> None:
         print(f"a Llama of {parameters:,} parameters, {arguments.tokens} tokens a step")
         settings = {
             "sequence_length": SEQUENCE_LENGTH, "batch_tokens": arguments.tokens,
-            "micro_batch_tokens": arguments.tokens, "learning_rate": 1e-4, "weight_decay": 0.0, "device": "cpu",
+            "micro_batch_tokens": arguments.tokens, "learning_rate": 1e-4, "weight_decay": 0.0,
+            "device": "cpu",
         }  # fmt: skip
         workers = {
             name: Worker(

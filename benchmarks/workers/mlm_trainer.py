@@ -1,7 +1,7 @@
-"""The peer of benchmarks.mlm: transformers' Trainer with dynamic padding and its own collator of hidden tokens.
+"""The peer of benchmarks.mlm: transformers' Trainer with dynamic padding and its own collator.
 
-Runs in an environment without hanji. Arguments: a folder with the model and `rows.jsonl` (texts), the batch in
-rows, the device.
+Runs in an environment without hanji. Arguments: a folder with the model and `rows.jsonl` (texts), the batch
+in rows, the device.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class Peer:
         with torch.no_grad():
             loss = float(trainer.compute_loss(trainer.model, dict(inputs)))
         real = inputs["attention_mask"].bool()
+        shown, labels = inputs["input_ids"][real].tolist(), inputs["labels"][real].tolist()
         return {
-            "loss": loss, "ids": inputs["input_ids"][real].tolist(), "labels": inputs["labels"][real].tolist(),
-            "lengths": real.sum(1).tolist(),
+            "loss": loss, "ids": shown, "labels": labels, "lengths": real.sum(1).tolist(),
         }  # fmt: skip
 
     def train(self, steps: int) -> Answer:
