@@ -3,8 +3,9 @@
     python -m benchmarks.mlm [--rounds 3] [--steps 12] [--device cuda]
 
 Rows are Korean film reviews (NSMC), most of them shorter than 40 tokens; the tokenizer is a WordPiece of
-16,384 tokens learnt from them, the model a BERT of hidden size 256 and 6 layers. The peer has batches of 32
-rows and its own collator. The loss on one batch that the peer has hidden is compared before anything is timed.
+16,384 tokens learnt from them, the model a BERT of hidden size 256 and 6 layers. The peer has batches of
+32 rows and its own collator. The loss on one batch that the peer has hidden is compared before anything is
+timed.
 """
 
 from __future__ import annotations
