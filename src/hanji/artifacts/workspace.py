@@ -20,6 +20,7 @@ from typing import Final
 
 from hanji.artifacts.artifact import RECORD, Artifact, Record, file_digests
 from hanji.artifacts.lock import locked
+from hanji.contracts.disk import flush
 from hanji.contracts.errors import ArtifactError, nearest
 
 CURRENT: Final = "current"
@@ -147,7 +148,7 @@ class Workspace:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(artifact.path.name)
         temporary.replace(directory / CURRENT)
-        _flush(directory)
+        flush(directory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,20 +178,11 @@ class Making:
         complete = replace(record, files=file_digests(self.work))
         (self.work / RECORD).write_text(complete.to_json(), encoding="utf-8")
         for path in [*self.work.rglob("*"), self.work]:
-            _flush(path)
+            flush(path)
         self.work.rename(self.target)
-        _flush(self.target.parent)
+        flush(self.target.parent)
         return Artifact.open(self.target)
 
     def abandon(self) -> None:
         """Removes what was written, where it is of no use to a later attempt."""
         shutil.rmtree(self.work)
-
-
-def _flush(path: Path) -> None:
-    """What was written to a file, or the names in a directory, are on the disk when this returns."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

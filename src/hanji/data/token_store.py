@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from hanji.contracts.disk import flush
 from hanji.contracts.errors import ArtifactError, DataError, ResourceError
 from hanji.contracts.progress import Progress, Silent
 from hanji.contracts.rows import TokenRows
@@ -231,10 +231,10 @@ def _atomically(directory: Path) -> Iterator[Path]:
     try:
         yield partial
         for path in (*partial.iterdir(), partial):
-            _fsync(path)
+            flush(path)
         while not (_is_same(directory, partial) or _take_place(partial, directory, old)):
             pass  # another process put its own there in between
-        _fsync(directory.parent)
+        flush(directory.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
@@ -260,11 +260,3 @@ def _take_place(partial: Path, directory: Path, old: Path) -> bool:
             raise
         return False
     return True
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from hanji.contracts.protocols import Encoder
-from hanji.methods.attached import Attached
+from hanji.methods.attached import Attached, AttachingMethod
 from hanji.methods.bottleneck import BottleneckConfig
 
 Placement = Literal["houlsby", "pfeiffer", "parallel"]
 
 
-class Adapter:
+class Adapter(AttachingMethod):
     """Bottleneck adapters: h + scaling · W_up f(W_down h) on what a part of a block gives; they start as
     nothing.
 
@@ -37,7 +35,6 @@ class Adapter:
     """
 
     name = "adapter"
-    adds = True
     merges = False
 
     def __init__(
@@ -49,7 +46,7 @@ class Adapter:
         dropout: float = 0.0,
         targets: list[str] | None = None,
     ) -> None:
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "placement": placement, "reduction_factor": reduction_factor, "activation": activation,
             "scaling": scaling, "dropout": dropout, "target_modules": targets,
         }  # fmt: skip
@@ -61,15 +58,3 @@ class Adapter:
         """See `contracts.Method`."""
         self._attached = Attached(model, BottleneckConfig(**self._settings), new)
         return self._attached.model
-
-    def save(self, model: nn.Module, directory: Path, *, base: str, state: Mapping[str, Tensor]) -> None:
-        """See `contracts.AddingMethod`."""
-        self._attached.save(directory, base=base, state=state)
-
-    def switched_off(self, model: nn.Module) -> AbstractContextManager[None]:
-        """See `contracts.AddingMethod`."""
-        return self._attached.switched_off()
-
-    def merge(self, model: nn.Module) -> nn.Module:
-        """See `contracts.AddingMethod`."""
-        return self._attached.merge()

@@ -54,6 +54,25 @@ class Attached:
         return merged
 
 
+class AttachingMethod:
+    """What is the same in methods whose layers PEFT attaches; `apply` of each sets `_attached`."""
+
+    adds = True
+    _attached: Attached
+
+    def save(self, model: nn.Module, directory: Path, *, base: str, state: Mapping[str, Tensor]) -> None:
+        """See `contracts.AddingMethod`."""
+        self._attached.save(directory, base=base, state=state)
+
+    def switched_off(self, model: nn.Module) -> AbstractContextManager[None]:
+        """See `contracts.AddingMethod`."""
+        return self._attached.switched_off()
+
+    def merge(self, model: nn.Module) -> nn.Module:
+        """See `contracts.AddingMethod`."""
+        return self._attached.merge()
+
+
 def load_attached(model: nn.Module, directory: Path) -> tuple[nn.Module, Any]:
     """The model with what `Attached.save` wrote, and PEFT's wrapper of it.
 

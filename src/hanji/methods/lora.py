@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from peft import LoraConfig
-from torch import Tensor, nn
+from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from hanji.contracts.errors import ConfigError, nearest
 from hanji.contracts.protocols import Encoder
-from hanji.methods.attached import Attached
+from hanji.methods.attached import Attached, AttachingMethod
 from hanji.methods.modules import block_list, linear_names
 
 Start = Literal["default", "gaussian", "orthogonal"]
 
 
-class Lora:
+class Lora(AttachingMethod):
     """Low-rank adaptation (Hu et al. 2022): W + (alpha / rank) · B A, A and B learned, W left alone.
 
     PEFT's layers, in PEFT's format. B starts as zeros, so that the model starts as it was.
@@ -40,7 +38,6 @@ class Lora:
     """
 
     name = "lora"
-    adds = True
     merges = True
 
     def __init__(
@@ -83,18 +80,6 @@ class Lora:
         )  # fmt: skip
         self._attached = Attached(model, config, new)
         return self._attached.model
-
-    def save(self, model: nn.Module, directory: Path, *, base: str, state: Mapping[str, Tensor]) -> None:
-        """See `contracts.AddingMethod`."""
-        self._attached.save(directory, base=base, state=state)
-
-    def switched_off(self, model: nn.Module) -> AbstractContextManager[None]:
-        """See `contracts.AddingMethod`."""
-        return self._attached.switched_off()
-
-    def merge(self, model: nn.Module) -> nn.Module:
-        """See `contracts.AddingMethod`."""
-        return self._attached.merge()
 
 
 def target_names(model: nn.Module, targets: str | Sequence[str]) -> list[str]:

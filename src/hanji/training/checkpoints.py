@@ -31,6 +31,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from hanji.contracts.disk import flush
 from hanji.contracts.errors import ResourceError, TrainingError
 from hanji.contracts.progress import Progress, Silent
 from hanji.training.parallel import Parallel
@@ -219,12 +220,12 @@ class Checkpoints:
 
     def _commit(self, partial: Path, final: Path, manifest: Mapping[str, Any]) -> None:
         _write_flushed(partial / _MANIFEST, manifest)
-        _flush_directory(partial)
+        flush(partial)
         replaced = final.with_name(f"{final.name}.replaced")
         if final.exists():
             final.rename(replaced)
         partial.rename(final)
-        _flush_directory(self.directory)
+        flush(self.directory)
         shutil.rmtree(replaced, ignore_errors=True)
         kept = set(self.steps()[-self.keep_last :])
         if self.keep_best:
@@ -322,11 +323,3 @@ def _write_flushed(path: Path, document: Mapping[str, Any]) -> None:
         json.dump(document, file)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _flush_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
