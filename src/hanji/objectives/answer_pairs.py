@@ -28,9 +28,14 @@ class AnswerPairs:
 
     rows = "preference"
     overlong: tuple[str, ...] = ("drop", "error")
+    closing: int | None = None
+    """Special tokens after an answer that is a second text; None where chats are written by a template."""
 
     def bind(self, task: Task) -> None:
-        """Needs nothing."""
+        """Needs nothing; asks whether answers are second texts, of which an encoder is told."""
+        encoder = task.encoder
+        of_texts = encoder.chat_template is None and encoder.frame.has_segments
+        self.closing = len(encoder.frame.after) if of_texts else None
 
     def encode(self, rows: Sequence[Mapping[str, Any]], encoder: Encoder) -> TokenRows:
         """Both chats by the template; without one, the prompt and the answer as two texts, as encoders read.
@@ -63,12 +68,13 @@ class AnswerPairs:
         )
 
     def collate(self, rows: TokenRows) -> Batch:
-        """Two documents a row, with next-token labels in the answers."""
+        """Two documents a row, with next-token labels in the answers; as two texts, with their segments."""
         assert rows.borders is not None and rows.targets is not None
         lengths = np.stack([rows.borders, rows.lengths - rows.borders], 1).ravel()
         documents = TokenRows(rows.ids, lengths, rows.trained, np.zeros(len(lengths), np.int64))
         targets = torch.from_numpy(rows.targets.astype(np.float32))
-        return replace(Batch.causal(documents), targets=targets, documents_per_row=2)
+        second = None if self.closing is None else _second_texts(documents, self.closing)
+        return replace(Batch.causal(documents), segments=second, targets=targets, documents_per_row=2)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """The unit is the pair."""
@@ -86,6 +92,15 @@ def _last_turns(chat: EncodedChat, answer: Sequence[Mapping[str, Any]]) -> NDArr
     only = chat.trained.copy()
     only[: begins[-turns] if len(begins) >= turns else 0] = False
     return only
+
+
+def _second_texts(documents: TokenRows, closing: int) -> torch.Tensor:
+    """[tokens] 1 from the first token of the answer on, or where it is empty from the `closing` ones."""
+    ends = np.repeat(documents.offsets[1:], documents.lengths)
+    starts = np.repeat(documents.offsets[:-1], documents.lengths)
+    so_far = np.concatenate([[0], np.cumsum(documents.trained)])
+    begun = so_far[1:] > so_far[starts]
+    return torch.from_numpy((begun | (np.arange(len(ends)) >= ends - closing)).astype(np.int64))
 
 
 def _as_two_texts(
