@@ -52,13 +52,18 @@ class TokenRows:
 
     @classmethod
     def concatenate(cls, parts: list[TokenRows]) -> TokenRows:
-        """The rows of all parts, in order; what some parts lack, the whole lacks."""
+        """The rows of all parts, in order; targets and keys that some parts lack, the whole lacks."""
+        borders = [part.borders for part in parts]
+        if any(known is not None for known in borders):  # parts without second texts may stand beside others
+            borders = [
+                np.zeros(len(part), np.int64) if part.borders is None else part.borders for part in parts
+            ]
         return cls(
             np.concatenate([part.ids for part in parts] or [np.zeros(0, np.int32)]),
             np.concatenate([part.lengths for part in parts] or [np.zeros(0, np.int64)]),
             np.concatenate([part.trained for part in parts] or [np.zeros(0, np.bool_)]),
             np.concatenate([part.text_bytes for part in parts] or [np.zeros(0, np.int64)]),
-            _joined([part.borders for part in parts]),
+            _joined(borders),
             _joined([part.targets for part in parts]),
             _joined([part.keys for part in parts]),
         )
