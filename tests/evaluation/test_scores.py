@@ -3,11 +3,12 @@ import pytest
 import torch
 from torch import nn
 
-from hanji.contracts.batch import IGNORED, Batch
+from hanji.contracts.batch import IGNORED
 from hanji.contracts.rows import TokenRows
 from hanji.evaluation.scores import SCORES, measure
 from hanji.evaluation.subject import Subject
 from hanji.generation import Generation
+from hanji.objectives.likelihood import Likelihood
 
 
 class Uniform(nn.Module):
@@ -18,11 +19,8 @@ class Uniform(nn.Module):
         return {"nll": count * torch.log(torch.tensor(16.0)), "correct": count * 0}
 
 
-class OfTexts:
+class OfTexts(Likelihood):
     name, rows = "clm", "text"
-
-    def collate(self, rows):
-        return Batch.causal(rows)
 
 
 class OfChats(OfTexts):

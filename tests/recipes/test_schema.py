@@ -90,7 +90,7 @@ def test_shorthands_mean_their_long_forms(load: Any) -> None:
             "no effect",
         ),
         ("base.train.batch_tokens=100", "base.train", "less than one row"),
-        ("base.objective=sft", "base.objective", "does not support sft"),
+        ("base.objective=sft", "base", "does not support sft"),
         ("base.objective=clmm", "base.objective", "did you mean clm?"),
         ("chat.method=fulll", "chat.method", "did you mean full?"),
         ("chat.method.rank=8", "chat.method", "no option rank"),
@@ -170,7 +170,7 @@ def test_every_field_is_documented() -> None:
 
 def test_names_come_from_the_registries() -> None:
     definitions = Recipe.model_json_schema()["$defs"]
-    assert definitions["FinetuneStage"]["properties"]["objective"]["enum"] == list(OBJECTIVES)
+    assert definitions["ObjectiveSettings"]["properties"]["name"]["enum"] == list(OBJECTIVES)
     assert definitions["MethodSettings"]["properties"]["name"]["enum"] == list(METHODS)
 
 

@@ -148,7 +148,7 @@ class Prompt:
     def _vectors(self, vocabulary: Tensor, encoder: Encoder | None) -> Tensor:
         """[length, embedding size] in fp32, drawn from PyTorch's generator."""
         if self.start == "random":
-            return torch.randn(self.length, vocabulary.shape[1]) * vocabulary.std().cpu()
+            return torch.randn_like(vocabulary[: self.length], dtype=torch.float32) * vocabulary.std()
         if self.start == "text":
             assert encoder is not None and self.text is not None
             own = encoder.encode_texts([self.text])[0].tolist()

@@ -52,7 +52,7 @@ def plan_before_training(
     model = stage.model if isinstance(stage.model, str) else str(stage.model.get("model_type"))
     found = ensure_fits(
         config, stage.train, mixed(parts, weights or None), name=name, model=model, device=device,
-        learning=Learning.of(objective, method, labels),
+        learning=Learning.of(objective, method, labels, tokenizer),
     )  # fmt: skip
     found.save(work / "plan.json")
 

@@ -8,6 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
 from hanji.contracts.batch import IGNORED, Batch
+from hanji.contracts.protocols import Head
+from hanji.methods import METHODS
+from hanji.models.heads import CLASSES
 from hanji.models.policies import CausalPolicy
 from hanji.models.presets import PRESETS, preset_config
 from hanji.recipes.plan.trace import CannotTrace, Learning, StepShape, count_parameters, trace_step
@@ -109,4 +112,18 @@ def test_a_model_that_looks_at_values_is_refused_by_name() -> None:
         return model
 
     with pytest.raises(CannotTrace, match="llama"):
-        trace_step(preset_config("llama-nano", vocab_size=300), shape(), look)
+        trace_step(preset_config("llama-nano", vocab_size=300), shape(learning=Learning(adapt=look)))
+
+
+@pytest.mark.parametrize("head", ["causal", "classification"])
+@pytest.mark.parametrize("method", ["freeze", "adapter", "prompt", "lora"])
+def test_every_method_is_traced_and_what_learns_is_counted(method: str, head: Head) -> None:
+    """PEFT moves modules, which fake parameters cannot stand: once it ended in a crash of the process."""
+    config = preset_config("llama-nano", vocab_size=300, pad_token_id=0)
+    made = METHODS.load(method)
+    trace = trace_step(config, shape(learning=Learning(head, made().apply)))
+    with torch.device("meta"):
+        model = made().apply(CLASSES[head].from_config(config))
+    learns = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert 0 < trace.trainable == learns < trace.parameters
+    assert trace.memory["gradients"] > 0

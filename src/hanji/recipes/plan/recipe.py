@@ -73,7 +73,7 @@ class RecipePlanner:
         config, model = self._config(stage), _model_name(stage)
         objective = make_objective(stage.objective)
         rows, labels = self._rows(stage, objective, vocabulary)
-        learning = Learning.of(objective, _method(stage), labels)
+        learning = Learning.of(objective, _method(stage), labels, vocabulary.tokenizer)
         rows = replace(rows, assumed=vocabulary.assumed + rows.assumed)
 
         def plan(config: PretrainedConfig, settings: TrainSettings) -> StagePlan:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PretrainedConfig
 
 from hanji.contracts.labels import Labels
-from hanji.contracts.protocols import Head, Method, Objective
+from hanji.contracts.protocols import Encoder, Head, Method, Objective
 from hanji.models.attention import PACKED_ATTENTION, Documents, packed_masks
 from hanji.models.cross_entropy import log_probabilities, summed_cross_entropy
 from hanji.models.heads import CLASSES, is_encoder
@@ -63,10 +64,16 @@ class Learning:
     labels: Labels | None = None
 
     @classmethod
-    def of(cls, objective: Objective, method: Method | None = None, labels: Labels | None = None) -> Learning:
-        """A stage's; None for a method that trains everything."""
+    def of(
+        cls,
+        objective: Objective,
+        method: Method | None = None,
+        labels: Labels | None = None,
+        encoder: Encoder | None = None,
+    ) -> Learning:
+        """A stage's; `method` None for one that trains everything."""
         compares = objective.reference
-        adapt = every_parameter if method is None else method.apply
+        adapt = every_parameter if method is None else partial(method.apply, encoder=encoder)
         off = bool(method is not None and method.adds)
         return cls(objective.head, adapt, compares, compares and off, labels)
 
@@ -184,8 +191,11 @@ def _extrapolated(shallow: StepTrace, deeper: StepTrace, steps: float) -> StepTr
 def _trace(config: PretrainedConfig, shape: StepShape) -> StepTrace:
     recorder = Recorder(max(shape.lengths))
     try:
-        with FakeTensorMode(), torch.device(shape.device):
+        # PEFT moves modules, which fake parameters cannot stand: the method is applied before
+        with torch.device("meta"):
             model = shape.learning.adapt(_build(config, shape.learning))
+        with FakeTensorMode(), torch.device(shape.device):
+            _allocate(model, shape.device)
             recorder.hold([*model.parameters(), *model.buffers()])
             if shape.activation_checkpointing:
                 model.activation_checkpointing_enable({"use_reentrant": False})
@@ -204,6 +214,24 @@ def _trace(config: PretrainedConfig, shape: StepShape) -> StepTrace:
     tokens = sum(shape.lengths)
     flops = sum(item.flops for item in micro_batch) / tokens
     return StepTrace(parameters, trainable, micro_batch, update, memory, tokens, flops)
+
+
+def _allocate(model: nn.Module, device: str) -> None:
+    """Gives parameters and buffers the storage that there is here, tied ones one for all."""
+    made: dict[int, Any] = {}
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                learns = parameter.requires_grad
+                made.setdefault(
+                    id(parameter),
+                    nn.Parameter(torch.empty(parameter.shape, dtype=parameter.dtype, device=device), learns),
+                )
+                module._parameters[name] = made[id(parameter)]
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                made.setdefault(id(buffer), torch.empty(buffer.shape, dtype=buffer.dtype, device=device))
+                module._buffers[name] = made[id(buffer)]
 
 
 def _update(model: nn.Module, shape: StepShape, recorder: Recorder) -> None:
