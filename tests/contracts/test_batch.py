@@ -65,3 +65,61 @@ def test_take_and_concatenate() -> None:
 @pytest.mark.parametrize("lengths", [[], [1]])
 def test_offsets(lengths: list[int]) -> None:
     assert rows_of(lengths).offsets.tolist() == [0, *np.cumsum(lengths).tolist()]
+
+
+def whole_batch(documents_per_row: int = 1) -> Batch:
+    """Documents with segments and targets that say which they are of."""
+    lengths = (3, 5, 2, 4, 6, 1)
+    numbers = torch.repeat_interleave(torch.arange(6), torch.tensor(lengths))
+    targets = torch.arange(6 // documents_per_row, dtype=torch.float32)[:, None] * 10
+    return Batch(100 + numbers, numbers, lengths, numbers % 2, targets, documents_per_row)
+
+
+@given(st.integers(1, 30), st.sampled_from([1, 2]))
+def test_parts_keep_segments_and_targets_of_their_rows(budget: int, documents_per_row: int) -> None:
+    batch = whole_batch(documents_per_row)
+    parts = list(batch.split(budget))
+    assert sum(part.rows for part in parts) == batch.rows == 6 // documents_per_row
+    for part in parts:
+        assert part.segments is not None and part.targets is not None
+        assert len(part.lengths) % documents_per_row == 0
+        documents = list(dict.fromkeys((part.input_ids - 100).tolist()))
+        assert documents == list(range(documents[0], documents[0] + len(part.lengths)))
+        assert part.targets[:, 0].tolist() == [
+            10.0 * row
+            for row in range(documents[0] // documents_per_row, documents[-1] // documents_per_row + 1)
+        ]
+        assert torch.equal(part.segments, part.labels % 2)
+        assert part.tokens <= budget or part.rows == 1
+
+
+def test_firsts_and_lasts() -> None:
+    batch = whole_batch()
+    assert batch.firsts().tolist() == [0, 3, 8, 10, 14, 20]
+    assert batch.lasts().tolist() == [2, 7, 9, 13, 19, 20]
+    assert (batch.input_ids[batch.firsts()] == batch.input_ids[batch.lasts()]).all()
+
+
+def test_every_document_begins_with_a_soft_prompt() -> None:
+    batch = whole_batch()
+    begun = batch.beginning_with([7, 8])
+    assert begun.lengths == tuple(length + 2 for length in batch.lengths)
+    for ids, labels, segments, own in zip(
+        *(part.split(begun.lengths) for part in (begun.input_ids, begun.labels, begun.segments)),
+        batch.input_ids.split(batch.lengths),
+        strict=True,
+    ):
+        assert ids[:2].tolist() == [7, 8] and torch.equal(ids[2:], own)
+        assert labels[:2].tolist() == [IGNORED] * 2 and torch.equal(labels[2:], own - 100)
+        assert segments[:2].tolist() == [0, 0] and torch.equal(segments[2:], (own - 100) % 2)
+    assert begun.targets is batch.targets
+    causal = Batch.causal(rows_of([3, 2]))
+    assert causal.beginning_with([7]).segments is None
+
+
+def test_to_a_device_takes_all_of_it() -> None:
+    moved = whole_batch(2).to("meta")
+    assert {
+        tensor.device.type for tensor in (moved.input_ids, moved.labels, moved.segments, moved.targets)
+    } == {"meta"}
+    assert (moved.rows, moved.documents_per_row) == (3, 2)
