@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,3 +120,66 @@ def test_the_encoders_rows_are_not_written_to() -> None:
     for overlong in ("split", "truncate", "drop"):
         fit_rows(rows, 3, overlong, RowCounts())
     assert rows.trained.all()
+
+
+def whole_rows(lengths: list[int], borders: list[int] | None = None) -> TokenRows:
+    """Rows that are learned as a whole: no token of theirs is trained."""
+    rows = rows_of(["." * length for length in lengths])
+    targets = np.arange(2.0 * len(lengths)).reshape(-1, 2)
+    return replace(rows, borders=None if borders is None else np.array(borders), targets=targets)
+
+
+def ids_of(rows: TokenRows) -> list[list[int]]:
+    return [part.tolist() for part in np.split(rows.ids, rows.offsets[1:-1])]
+
+
+def test_rows_with_targets_are_kept_though_no_token_is_trained() -> None:
+    counts = RowCounts()
+    fitted = fit_rows(whole_rows([3, 2]), 4, "drop", counts)
+    assert ids_of(fitted) == [[0, 1, 2], [3, 4]]
+    assert fitted.targets is not None and fitted.targets.tolist() == [[0.0, 1.0], [2.0, 3.0]]
+    assert counts == RowCounts(given=2)
+
+
+def test_what_is_learned_as_a_whole_keeps_its_beginning_and_its_last_token() -> None:
+    rows, counts = whole_rows([6, 3, 4, 9], borders=[4, 0, 2, 0]), RowCounts()
+    fitted = fit_rows(rows, 4, "truncate", counts)
+    assert ids_of(fitted) == [[0, 1, 2, 5], [6, 7, 8], [9, 10, 11, 12], [13, 14, 15, 21]]
+    assert fitted.borders is not None and fitted.targets is not None and rows.targets is not None
+    assert fitted.borders.tolist() == [3, 0, 2, 0]  # a border is never beyond the last token
+    assert fitted.targets.tolist() == rows.targets.tolist()
+    assert (counts.overlong, counts.truncated, counts.tokens_lost) == (2, 2, 7)
+    assert rows.ids.tolist() == list(range(22)), "the given rows are not written to"
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(2, 30), min_size=1, max_size=8),
+    st.integers(2, 12),
+    st.randoms(use_true_random=False),
+)
+def test_shortened_rows(lengths: list[int], length: int, random) -> None:
+    rows = whole_rows(lengths, [random.randrange(size) for size in lengths])
+    counts = RowCounts()
+    fitted = fit_rows(rows, length, "truncate", counts)
+    assert fitted.borders is not None and rows.borders is not None
+    assert len(fitted) == len(rows)
+    for own, short, before, after in zip(
+        ids_of(rows), ids_of(fitted), rows.borders.tolist(), fitted.borders.tolist(), strict=True
+    ):
+        assert len(short) == min(length, len(own))
+        assert short[:-1] == own[: len(short) - 1] and short[-1] == own[-1]
+        assert after == min(before, len(short) - 1) and (after > 0) == (before > 0)
+    assert counts.tokens_lost == sum(lengths) - int(fitted.lengths.sum())
+
+
+@pytest.mark.parametrize("overlong", ["drop", "error"])
+def test_other_ways_keep_targets_and_borders_too(overlong) -> None:
+    rows = whole_rows([6, 3, 4], borders=[4, 2, 3])
+    if overlong == "error":
+        with pytest.raises(DataError, match="6 tokens"):
+            fit_rows(rows, 5, overlong, RowCounts())
+        return
+    fitted = fit_rows(rows, 5, overlong, RowCounts())
+    assert fitted.borders is not None and fitted.borders.tolist() == [2, 3]
+    assert fitted.targets is not None and fitted.targets.tolist() == [[2.0, 3.0], [4.0, 5.0]]

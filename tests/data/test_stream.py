@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hanji.contracts.errors import ConfigError, DataError, TrainingError
+from hanji.contracts.random_keys import mix
 from hanji.contracts.rows import TokenRows
 from hanji.data.stream import TrainingStream, held_out_batches
 from hanji.data.token_store import TokenStore, build_token_store
@@ -203,6 +204,72 @@ def test_held_out_batches(stores: list[TokenStore], micro_batch_tokens: int) -> 
     assert all(len(batch.ids) <= micro_batch_tokens or len(batch) == 1 for batch in batches)
     again = held_out_batches(stores[0], micro_batch_tokens=micro_batch_tokens)
     assert [rows_of(batch) for batch in batches] == [rows_of(batch) for batch in again]
+
+
+def keys_by_row(stream: TrainingStream, steps: int) -> dict[tuple[int, int], list[int]]:
+    """The keys of each row, use after use."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for _ in range(steps):
+        rows = stream.next_rows()
+        assert rows.keys is not None and rows.keys.dtype == np.uint64
+        for row, key in zip(rows_of(rows), rows.keys.tolist(), strict=True):
+            found.setdefault(row, []).append(key)
+    return found
+
+
+def test_a_key_is_of_the_seed_the_store_the_epoch_and_the_row(stores: list[TokenStore]) -> None:
+    found = keys_by_row(stream_of(stores, [1, 1, 1]), 100)
+    for (store, row), keys in found.items():
+        assert keys == mix(5, store, np.arange(len(keys)), row).tolist()
+    every = [key for keys in found.values() for key in keys]
+    assert len(set(every)) == len(every) > 700
+
+
+def test_keys_do_not_depend_on_ranks_batches_or_where_a_run_was_resumed(stores: list[TokenStore]) -> None:
+    whole = keys_by_row(stream_of(stores[:1]), 60)
+    ranks = [keys_by_row(stream_of(stores[:1], rank=rank, world_size=2), 60) for rank in range(2)]
+    for row, keys in whole.items():
+        assert sorted(key for rank in ranks for key in rank.get(row, [])) == sorted(keys)
+    small = keys_by_row(stream_of(stores[:1], batch_tokens=LENGTH), 240)
+    assert small == whole
+    first, resumed = stream_of(stores[:1]), stream_of(stores[:1])
+    before = keys_by_row(first, 23)
+    resumed.load_state(json.loads(json.dumps(first.state())))
+    after = keys_by_row(resumed, 37)
+    assert {row: before.get(row, []) + after.get(row, []) for row in whole} == whole
+
+
+def test_another_seed_has_other_keys(stores: list[TokenStore]) -> None:
+    one, other = (keys_by_row(stream_of(stores[:1], seed=seed), 30) for seed in (5, 6))
+    assert not {key for keys in one.values() for key in keys} & {
+        key for keys in other.values() for key in keys
+    }
+
+
+@pytest.mark.parametrize("micro_batch_tokens", [10, LENGTH, 1000])
+def test_held_out_rows_have_the_same_keys_every_time(
+    stores: list[TokenStore], micro_batch_tokens: int
+) -> None:
+    for rows in held_out_batches(stores[0], micro_batch_tokens=micro_batch_tokens):
+        assert rows.keys is not None
+        assert rows.keys.tolist() == [int(mix(row)) for _, row in rows_of(rows)]
+
+
+def test_a_mixture_of_pairs_and_single_texts_keeps_the_borders(tmp_path: Path) -> None:
+    def store_of(name: str, border: int) -> TokenStore:
+        ids = np.tile(np.array([9, 8, 7, border], np.int32), 6)
+        count = np.full(6, 4)
+        rows = TokenRows(ids, count, np.zeros(24, np.bool_), count, np.full(6, border), np.ones((6, 1)))
+        return build_token_store(
+            iter([[{}] * 6]), lambda _: rows, tmp_path / name, sequence_length=4, overlong="drop"
+        )
+
+    stream = stream_of([store_of("pairs", 2), store_of("single", 0)], batch_tokens=8 * LENGTH)
+    rows = stream.next_rows()
+    last = rows.ids[rows.offsets[1:] - 1].tolist()
+    assert set(last) == {0, 2}
+    assert rows.borders is not None and rows.borders.tolist() == last
+    assert rows.targets is not None and rows.targets.shape == (len(rows), 1)
 
 
 def test_next_rows_is_quick(tmp_path: Path) -> None:

@@ -296,6 +296,74 @@ def test_many_random_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert (getattr(taken, name) == getattr(expected, name)).all(), name
 
 
+@pytest.mark.parametrize("tokens", [1, 200, 2**20])
+def test_borders_and_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
+    monkeypatch.setattr(token_file, "_BATCH_TOKENS", tokens)
+    random = np.random.default_rng(0)
+    batches = []
+    for _ in range(5):
+        lengths = random.integers(2, 20, 30)
+        tokens_of = int(lengths.sum())
+        batches.append(
+            TokenRows(
+                random.integers(0, 99, tokens_of, dtype=np.int32), lengths, np.zeros(tokens_of, np.bool_),
+                np.zeros(30, np.int64), random.integers(0, 2, 30) * (lengths - 1),
+                random.normal(size=(30, 3)),
+            )
+        )  # fmt: skip
+    encoded = iter(batches)
+    store = build_token_store(
+        iter([[{}] * 30] * 5), lambda _: next(encoded), tmp_path / "s", sequence_length=20, overlong="error"
+    )
+    assert store.statistics["trained_tokens"] == 0
+    indices = random.integers(0, 150, 400)
+    taken, expected = store.take(indices), TokenRows.concatenate(batches).take(indices)
+    for name in ("ids", "lengths", "trained", "borders", "targets"):
+        assert np.array_equal(getattr(taken, name), getattr(expected, name)), name
+    assert taken.targets is not None and taken.targets.dtype == np.float64
+    assert taken.keys is None
+    again = TokenStore.open(tmp_path / "s").take(indices)
+    assert np.array_equal(again.targets, taken.targets) and np.array_equal(again.borders, taken.borders)
+    with pa.memory_map(str(tmp_path / "s" / "tokens.arrow")) as file:
+        table = pa.ipc.open_file(file).read_all()
+    table.validate(full=True)
+    assert table["border"].to_pylist() == TokenRows.concatenate(batches).borders.tolist()
+
+
+def test_rows_without_borders_or_targets_have_none(store: TokenStore) -> None:
+    taken = store.take(np.array([0, 1]))
+    assert taken.borders is None and taken.targets is None
+
+
+def test_targets_are_added_after_those_of_the_rows_and_not_written(tmp_path: Path) -> None:
+    plain = build(TEXTS, tmp_path / "plain")
+    values = np.arange(16.0).reshape(8, 2)
+    plain.add_targets(values)
+    assert np.array_equal(plain.take(np.array([3, 0])).targets, values[[3, 0]])
+    plain.add_targets(values[:, :1] * 10)
+    assert np.array_equal(plain.take(np.array([3])).targets, [[6.0, 7.0, 60.0]])
+    assert TokenStore.open(tmp_path / "plain").take(np.array([3])).targets is None
+    plain.verify()
+    with pytest.raises(AssertionError, match="each row"):
+        plain.add_targets(values[:-1])
+
+
+def test_a_damaged_byte_of_targets_is_an_error_or_fails_the_checksum(tmp_path: Path) -> None:
+    lengths = np.full(4, 3)
+    rows = TokenRows(
+        np.arange(12, dtype=np.int32), lengths, np.zeros(12, np.bool_), lengths, lengths - 1, np.ones((4, 2))
+    )
+    store = build_token_store(
+        iter([[{}] * 4]), lambda _: rows, tmp_path / "s", sequence_length=3, overlong="drop"
+    )
+    path = store.directory / "tokens.arrow"
+    good = path.read_bytes()
+    for position in range(0, len(good), 5):
+        path.write_bytes(good[:position] + bytes([good[position] ^ 0xFF]) + good[position + 1 :])
+        with pytest.raises(ArtifactError):
+            TokenStore.open(tmp_path / "s").verify()
+
+
 def test_pandas_is_not_imported(tmp_path: Path) -> None:
     """pyarrow imports it, for half a second, where NumPy arrays are handed to it carelessly."""
     build(TEXTS, tmp_path / "s")
