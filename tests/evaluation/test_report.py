@@ -250,3 +250,14 @@ def test_sizes():
         "1 MB",
         "1.9 GB",
     ]
+
+
+def test_classifiers_have_a_table_of_their_own(tmp_path):
+    scores = {"accuracy": 0.8, "accuracy_low": 0.75, "accuracy_high": 0.85, "loss": 0.5, "rows": 200.0}
+    found = ReportData(
+        "labels", models=[Model("judge", scores={"held_out": scores}, held_out="reviews (test)")]
+    )
+    write_report(found, tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "80.0 % (75.0 % – 85.0 %)" in text
+    assert "Prediction of unseen text" not in text

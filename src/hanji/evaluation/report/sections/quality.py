@@ -14,14 +14,17 @@ _COLUMNS: list[tuple[Words, str, str, Callable[[float], str]]] = [
     (Both("perplexity", "퍼플렉서티"), "held_out", "perplexity", lambda value: decimal(value, 1)),
     (Both("bits per byte", "바이트당 비트"), "held_out", "bits_per_byte", decimal),
     (Both("bigram, bits per byte", "바이그램 (바이트당 비트)"), "bigram", "bits_per_byte", decimal),
-    (Both("next token right", "다음 토큰 정답률"), "held_out", "accuracy", percent),
+    (Both("tokens right", "토큰 정답률"), "held_out", "accuracy", percent),
     (Both("tokens scored", "평가한 토큰"), "held_out", "tokens", amount),
 ]
 
 
 def section(report: ReportData) -> Section | None:
     """A table of scores and, where bits per byte are known, bars."""
-    scored = [model for model in report.models if any(_has(model, *column[1:3]) for column in _COLUMNS)]
+    of_tokens = [
+        model for model in report.models if not _has(model, "held_out", "rows")
+    ]  # `labels` has others
+    scored = [model for model in of_tokens if any(_has(model, *column[1:3]) for column in _COLUMNS)]
     if not scored:
         return None
     shown = [column for column in _COLUMNS if any(_has(model, *column[1:3]) for model in scored)]
