@@ -55,6 +55,8 @@ def everything():
         f"chat {NASTY}", 2_600_000, {"endings": {"ended": 1.0, "answers": 2.0}}, "",
         Training("finetune", "sft", "full", _log(20)),
     )  # fmt: skip
+    labels = {"accuracy": 0.8, "accuracy_low": 0.75, "accuracy_high": 0.85, "loss": 0.5, "rows": 200.0}
+    judge = Model("judge", 2_600_000, {"held_out": labels}, "reviews (test)")
     answers = {"base": Answer("…and so on", False), chat.name: Answer(NASTY, True)}
     nodes = [
         Node("report", "report", "evaluate", parents=["chat", "base"]),
@@ -63,7 +65,7 @@ def everything():
         Node("corpus", "아주-긴-이름의-말뭉치-하나-둘-셋", "prepare", "34cd"),
     ]
     return ReportData(
-        "quickstart", "2026-11-23", "0.1.0", "2 CPU cores", 341.0, [base, chat],
+        "quickstart", "2026-11-23", "0.1.0", "2 CPU cores", 341.0, [base, chat, judge],
         [Dataset("corpus", {"train": 90, "validation": 10}, {"duplicates": 7, "empty": 0})],
         [
             TokenizerFacts(
@@ -130,7 +132,7 @@ def test_what_models_say_stays_text(written):
 def test_every_section_is_there_in_both_languages(written, everything):
     html, markdown = ((written / f"report.{kind}").read_text("utf-8") for kind in ("html", "md"))
     sections = [section(everything) for section in SECTIONS]
-    assert len(sections) == 9
+    assert len(sections) == 10 and all(sections)
     for section in sections:
         assert f'<section id="{section.key}">' in html
         assert section.title.ko in html
