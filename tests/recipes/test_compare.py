@@ -76,7 +76,7 @@ def write(here: Path) -> Path:
         "\n\n".join(f"The {t} is {c}. It was {c} yesterday." * 9 for c, t in both)
     )
     rows = {
-        "answers": [{"prompt": f"Which colour has the {t}?", "completion": f"It is {c}."} for c, t in both],
+        "answers": [{"prompt": f"The {t}, is it {c}?", "completion": f"It is {c}."} for c, t in both],
         "pairs": [
             {"prompt": f"{t}?", "chosen": f"It is {c}.", "rejected": "No."} for c, t in both
         ],
