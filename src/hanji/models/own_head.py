@@ -19,7 +19,9 @@ class _Given(nn.Module):
 
     def __init__(self, hidden: Tensor, pooled: Tensor | None) -> None:
         super().__init__()
-        self.answer = BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=hidden, pooler_output=pooled)
+        self.answer = BaseModelOutputWithPoolingAndCrossAttentions(
+            last_hidden_state=hidden, pooler_output=pooled
+        )
 
     def forward(self, *args: Any, **options: Any) -> BaseModelOutputWithPoolingAndCrossAttentions:
         """The hidden states that were given."""
@@ -56,7 +58,7 @@ def pooled(model: Any, first: Tensor) -> Tensor | None:
     pooler = getattr(body, "pooler", None)
     if pooler is None:
         return None
-    if isinstance(pooler, nn.Linear):  # ALBERT keeps the two halves apart
+    if hasattr(body, "pooler_activation"):  # ALBERT keeps the two halves apart
         return body.pooler_activation(pooler(first))  # type: ignore[no-any-return]
     return pooler(first[:, None])  # type: ignore[no-any-return]
 

@@ -21,12 +21,9 @@ class ClassificationPolicy(ModelPolicy):
         return {"scores": scores.float()}
 
     def whole(self, batch: Batch) -> Tensor:
-        """[documents, outputs]; always padded, for a stock forward takes what is packed for one document."""
-        packed_up_to, self.packed_up_to = self.packed_up_to, 0
-        try:
+        """[documents, outputs]"""
+        with self.padded():
             return self.run(self.model, batch).logits  # type: ignore[no-any-return]
-        finally:
-            self.packed_up_to = packed_up_to
 
     def at_head(self, hidden: Tensor, batch: Batch) -> Tensor:
         """[documents, outputs]"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -63,8 +64,10 @@ class MaskedPolicy(ModelPolicy):
         return self._logits(output)[0], self._relation(output)
 
     def _whole(self, batch: Batch) -> tuple[Any, Tensor]:
-        output = self.run(self.model, batch)
-        return output, self.flat(self._logits(output), batch)
+        related = type(self.model).__name__.endswith("ForPreTraining")
+        with self.padded() if related else nullcontext():
+            output = self.run(self.model, batch)
+            return output, self.flat(self._logits(output), batch)
 
     def _logits(self, output: Any) -> Tensor:
         logits = getattr(output, "logits", None)

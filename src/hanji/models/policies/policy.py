@@ -122,6 +122,16 @@ class ModelPolicy(nn.Module, ABC):
     def at_head(self, hidden: Tensor, batch: Batch) -> Tensor:
         """`whole` again, from the body's hidden states, [tokens, hidden_size]."""
 
+    @contextmanager
+    def padded(self) -> Iterator[None]:
+        """No document runs packed, inside: a stock forward takes what is packed for one document, which
+        matters where it tells something of each."""
+        packed_up_to, self.packed_up_to = self.packed_up_to, 0
+        try:
+            yield
+        finally:
+            self.packed_up_to = packed_up_to
+
     def packs(self, batch: Batch) -> bool:
         """Whether these documents run packed."""
         return max(batch.lengths) <= self.packed_up_to
