@@ -84,6 +84,8 @@ def matthews(right: Values, said: Values, classes: int) -> float:
 
 def pearson(first: Values, second: Values) -> float:
     """Linear correlation; 0 where one side is constant."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:  # their means may be rounded, and differ from all of them
+        return 0.0
     a, b = first - first.mean(), second - second.mean()
     spread = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / spread if spread else 0.0
