@@ -75,7 +75,7 @@ class Sums:
         scores = self._means()
         if not scores:
             return {}
-        if (nats := self.totals.get("nll")) is not None:
+        if (nats := self.totals.get("nll")) is not None and self.counts["tokens"]:
             per_token = nats / self.counts["tokens"]
             scores["perplexity"] = math.exp(min(per_token, 700))  # beyond lies the end of float64
             scores["tokens"] = self.counts["tokens"]
