@@ -11,7 +11,7 @@ from typing import Any
 from peft import PeftModel
 from torch import Tensor, nn
 
-from hanji.contracts.errors import ModelError
+from hanji.contracts.errors import ConfigError, ModelError
 from hanji.methods.modules import head_modules, is_classifier, task_type
 
 _INNER = "base_model.model."
@@ -25,13 +25,24 @@ class Attached:
         config: a PEFT config without its task and its whole modules, which follow from the model.
         new: modules with random weights: they learn, and are saved beside the layers. A classification head
             always does, as in PEFT.
+
+    Raises:
+        ConfigError: PEFT cannot adapt this model so.
     """
 
     def __init__(self, model: Any, config: Any, new: Sequence[str]) -> None:
         config.task_type = task_type(model)
         config.modules_to_save = head_modules(model, new) if is_classifier(model) else list(new) or None
-        with _quiet():
-            self._peft = PeftModel(model, config)
+        try:
+            with _quiet():
+                self._peft = PeftModel(model, config)
+        except ValueError as error:
+            raise ConfigError(
+                "PEFT cannot adapt this model so",
+                where="method",
+                value=model.config.model_type,
+                hint=" ".join(str(error).split())[:300],
+            ) from error
         self.model: nn.Module = self._peft.get_base_model()
 
     def save(self, directory: Path, *, base: str, state: Mapping[str, Tensor]) -> None:
