@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 import hanji
 from hanji.artifacts.artifact import Artifact
 from hanji.cli.app import app
+from hanji.cli.ways import ways
 from hanji.contracts.errors import ConfigError, ModelError
 from hanji.data.prepared import read_rows
 from hanji.tokenizers.tokenizer import Tokenizer
@@ -77,9 +80,7 @@ def write(here: Path) -> Path:
     )
     rows = {
         "answers": [{"prompt": f"The {t}, is it {c}?", "completion": f"It is {c}."} for c, t in both],
-        "pairs": [
-            {"prompt": f"{t}?", "chosen": f"It is {c}.", "rejected": "No."} for c, t in both
-        ],
+        "pairs": [{"prompt": f"{t}?", "chosen": f"It is {c}.", "rejected": "No."} for c, t in both],
     }
     for name, lines in rows.items():
         (here / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -247,6 +248,15 @@ def test_the_verb_prints_the_table_and_the_advice(made: dict[str, Artifact], her
     assert f"{100 * found['by_name']['adapter']['quality']['value']:.1f} (" in said
     assert "blank (baseline)" in said and "prompting, nothing trained not measured yet" in said
     assert "report.html" in said
+
+
+def test_a_narrow_terminal_has_the_names_and_less_beside_them(made: dict[str, Artifact]) -> None:
+    file = io.StringIO()
+    Console(width=80, file=file).print(ways(made["chats"].path, 80))
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = [line.replace("✓", " ").split()[0] for line in lines if "%" in line and " MB" in line]
+    assert rows == ["full", "lora", "lora-2", "prompt", "base"]
 
 
 def test_the_verb_compares_every_method_on_a_recipe_that_does_not(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hanji.artifacts.artifact import Artifact
 from hanji.artifacts.workspace import Workspace
-from hanji.cli.console import messages, show
+from hanji.cli.console import messages, output, show
 from hanji.cli.options import RUNS
 from hanji.cli.progress import progress
 from hanji.cli.ways import taken_model, ways
@@ -59,7 +59,7 @@ def _tell(made: Mapping[str, Artifact], workspace: Workspace, nothing_new: bool)
         if report.is_file():
             show(f"report  {_place(artifact) / report.name}")
             if artifact.kind == "compare":
-                show(ways(artifact.path))
+                show(ways(artifact.path, output().width))
             else:
                 _tell_scores(artifact.metrics.get("scores", {}))
                 _tell_answers(artifact.path / "samples.json")

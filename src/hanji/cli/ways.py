@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from hanji.artifacts.artifact import Artifact
 
 COMPARISON = "comparison.json"
+WIDE = 100
 
 
-def ways(place: Path) -> RenderableType:
-    """What `comparison.json` in the directory `place` says."""
+def ways(place: Path, width: int = WIDE) -> RenderableType:
+    """What `comparison.json` in the directory `place` says, in `width` characters: where they are few, the
+    table tells less, for the report has it all."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -28,11 +30,13 @@ def ways(place: Path) -> RenderableType:
     columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
         score: lambda way: _quality(found["score"], way),
         "rate": lambda way: _known(way["learning_rate"], lambda rate: f"{rate:.3g}"),
-        "trained": _trained,
+        "trained": _trained if width >= WIDE else _share,
         "memory": lambda way: _known(way["peak_memory_bytes"], figures.size),
         "time": lambda way: _known(way["seconds"], figures.seconds),
         "on disk": lambda way: _known(way["bytes_on_disk"], figures.size),
     }
+    for left_out in () if width >= WIDE else ("rate", "on disk"):
+        del columns[left_out]
     table = Table(box=None, header_style="bold cyan", padding=(0, 2, 0, 1))
     table.add_column("way")
     for title in columns:
@@ -92,6 +96,11 @@ def _trained(way: Mapping[str, Any]) -> str:
     if trained is None:
         return "–"
     return figures.count(trained) + (f" ({100 * trained / whole:.3g} %)" if whole else "")
+
+
+def _share(way: Mapping[str, Any]) -> str:
+    trained, whole = way["trained_parameters"], way["parameters"]
+    return f"{100 * trained / whole:.3g} %" if trained is not None and whole else "–"
 
 
 def _known(value: float | None, words: Callable[[float], str]) -> str:

@@ -154,13 +154,14 @@ def points(
 
 
 def _above(drawn: Sequence[Point]) -> list[bool]:
-    """Whether each label stands above its interval: neighbours that would collide take turns."""
+    """Whether each label stands above its interval: of close neighbours, that of the higher point alone."""
     order = sorted(range(len(drawn)), key=lambda index: drawn[index].x)
     above = [True] * len(drawn)
     decades = math.log10(drawn[order[-1]].x / drawn[order[0]].x) or 1.0
     for before, index in pairwise(order):
-        near = math.log10(drawn[index].x / drawn[before].x) < 0.2 * decades
-        above[index] = not above[before] if near else True
+        if math.log10(drawn[index].x / drawn[before].x) < 0.2 * decades:
+            above[index] = drawn[index].y >= drawn[before].y
+            above[before] = not above[index]
     return above
 
 

@@ -219,7 +219,7 @@ def _steps(comparison: Comparison) -> Both:
 
 
 def _scores(comparison: Comparison) -> Table | None:
-    """Every score that a way has, its interval left out."""
+    """Every score that a way has, its interval left out; None where there is no other than the quality."""
     ways = [way for way in comparison.ways if way.scores]
     names = dict.fromkeys(
         name
@@ -227,7 +227,7 @@ def _scores(comparison: Comparison) -> Table | None:
         for name in way.scores
         if name not in _NOT_TOLD and not name.endswith(("_low", "_high"))
     )
-    if not names:
+    if not set(names) - {comparison.score}:
         return None
     rows: list[list[Words]] = [
         [way.name, *(figure(name, way.scores[name]) if name in way.scores else "–" for name in names)]
