@@ -41,14 +41,14 @@ fails where it is not current: `PYTHONPATH=tests python -m grid.support_matrix >
 PATHS: Final = """\
 ## Families
 
-Any model of transformers can be tried: at load, a probe asks the model itself which path is right for it. This
-is what it finds for tiny models of these families.
+Any model of transformers can be tried: at load, a probe asks the model itself which path is right for it. So
+it finds for tiny models of these families.
 
-- **packed**: documents lie end to end and see only themselves. **padded**: they are rows of a rectangle, slower
-  and as exact, where the architecture does not let its attention be replaced, or wants what ours does not
+- **packed**: documents lie end to end and see only themselves. **padded**: they are rows of a rectangle, as
+  exact and slower, where the architecture does not let its attention be replaced, or wants what ours does not
   compute.
-- **whole head**: the model's own forward gives logits of all tokens, where its head is more than a matrix; else
-  the head runs at trained positions only, with less memory.
+- **whole head**: the model's own forward gives logits of all tokens, where its head is more than a matrix;
+  else the head runs at trained positions only, with less memory.
 - **without**: methods that find no place in the architecture, and say so when they are applied.
 """
 
