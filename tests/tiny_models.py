@@ -1,4 +1,4 @@
-"""Tiny decoders and encoders of many families, with random weights: what paths through a model are proven on."""
+"""Tiny decoders and encoders of many families, with random weights: what paths are proven on."""
 
 from __future__ import annotations
 

@@ -39,5 +39,5 @@ class Loss:
 
     def normalised(self, counts: Mapping[str, float]) -> Tensor:
         """[] this part's share of the mean loss; `counts` are of the whole batch: all parts, all ranks."""
-        shares = [term.weight * term.total / max(counts[term.unit], 1) for term in self.terms.values()]
+        shares = [term.weight * term.total / (counts[term.unit] or 1) for term in self.terms.values()]
         return torch.stack(shares).sum()

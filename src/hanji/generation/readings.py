@@ -12,6 +12,7 @@ from torch import Tensor
 from hanji.contracts.errors import ConfigError, ModelError
 from hanji.contracts.labels import Labels
 from hanji.contracts.protocols import Encoder
+from hanji.contracts.rows import TokenRows
 from hanji.generation.answers import evaluating, opened
 from hanji.generation.probabilities import NextToken
 from hanji.models.heads import RELATION_HEADS
@@ -77,7 +78,7 @@ def follows(model: Any, tokenizer: Encoder, first: str, second: str) -> float:
             expected="a model trained with objective mlm+nsp or mlm+sop",
         )
     framed = frame_texts(tokenizer, [first], [second])
-    output = _run(model, framed.ids.tolist(), segments(framed).tolist())
+    output = _run(model, framed.ids.tolist(), _types(framed, tokenizer))
     return float(getattr(output, name)[0].float().softmax(-1)[0])
 
 
@@ -104,13 +105,18 @@ def label_probabilities(
         ids, types = tokenizer.encode_chat(turns).ids.tolist(), None
     else:
         framed = frame_texts(tokenizer, [text], [second])
-        ids, types = framed.ids.tolist(), segments(framed).tolist()
+        ids, types = framed.ids.tolist(), _types(framed, tokenizer)
     scores: Tensor = _run(model, ids, types).logits[0].float()
     if labels.kind == "number":
         return [LabelProbability(model.config.id2label[0], float(scores[0]))]
     each = scores.softmax(-1) if labels.kind == "classes" else scores.sigmoid()
     named = [LabelProbability(name, p) for name, p in zip(labels.names, each.tolist(), strict=True)]
     return sorted(named, key=lambda label: -label.value)
+
+
+def _types(framed: TokenRows, tokenizer: Encoder) -> list[int] | None:
+    """Token types, where the tokenizer tells of two texts by them."""
+    return segments(framed).tolist() if tokenizer.frame.has_segments else None
 
 
 def _run(model: Any, ids: list[int], types: list[int] | None) -> Any:

@@ -124,7 +124,7 @@ def training_step(run: Run) -> StepReport:
             share.backward()  # type: ignore[no-untyped-call]
             sums["loss"] += float(share.detach())
             for name, (total, unit) in loss.metrics.items():
-                sums[name] = sums.get(name, 0.0) + weight * total / max(counts[unit], 1)
+                sums[name] = sums.get(name, 0.0) + weight * total / (counts[unit] or 1)
             del loss, share  # else this graph lives on through the next forward, and breaks up the heap
         norm = run.parallel.clip_grad_norm(run.policy.parameters(), run.max_grad_norm)
         whole = run.parallel.sum(sums)

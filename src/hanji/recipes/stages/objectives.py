@@ -70,8 +70,10 @@ def _together(parts: list[Labels]) -> Labels:
     """The labels of a mixture: the first part's, and what the others add.
 
     Raises:
-        DataError: classes here and numbers there.
+        DataError: no part, or classes here and numbers there.
     """
+    if not parts:
+        raise DataError("there is no labelled data", expected="prepared data whose rows have labels")
     kinds = {part.kind for part in parts}
     if len(kinds) > 1:
         raise DataError("parts of the mixture have labels of several kinds", value=sorted(kinds))
