@@ -94,6 +94,8 @@ def read_config(source: str | Path) -> PretrainedConfig:
         ModelError: there is none.
     """
     path = Path(source)
+    if path.suffix == ".gguf" and not path.is_file():
+        raise ModelError("there is no such GGUF file", where=str(source))
     try:
         if path.suffix == ".gguf":
             return AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name)
@@ -145,8 +147,6 @@ def load_with_head(
     """
     path = Path(source)
     is_gguf = path.suffix == ".gguf"
-    if is_gguf and not path.is_file():
-        raise ModelError("there is no such GGUF file", where=str(source))
     config = read_config(source)
     anew = _label(config, labels)
     if pad_id is not None and head == "classification":

@@ -216,8 +216,8 @@ class FinetuneStage(_TrainingStage):
 
     @model_validator(mode="after")
     def _can_be_merged(self) -> FinetuneStage:
-        if self.merge and self.method.name != "lora":
-            raise ValueError(f"merge belongs to method lora; {self.method.name} leaves nothing to merge")
+        if self.merge and not METHODS.load(self.method.name).merges:
+            raise ValueError(f"merge: {self.method.name} leaves nothing that could be merged; lora does")
         return self
 
 

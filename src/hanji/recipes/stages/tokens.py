@@ -77,10 +77,15 @@ class Encoding:
         """What stands for the tokens of a split: everything that they follow from."""
         objective = self.objective
         labels = getattr(objective, "labels", None)
+        plain = {  # whatever it was told, for rows may be encoded by it
+            name: value
+            for name, value in vars(objective).items()
+            if not name.startswith("_") and isinstance(value, str | int | float)
+        }
         return _key(
             [
                 _LAYOUT, data, split, self.tokenizer_digest, objective.name, self.sequence_length,
-                self.chosen_overlong, getattr(objective, "short_share", None), labels and labels.names,
+                self.chosen_overlong, plain, labels and labels.names,
             ]
         )  # fmt: skip
 
