@@ -30,6 +30,8 @@ EXAMPLES = {
 }
 RECIPES = {"compare": "hanji compare RECIPE [STAGE.KEY=VALUE ...] [--stage STAGE] [--force] [--runs DIR]"}
 """Verbs that take a recipe, too."""
+OPTIONS = {"pretrain": "objectives", **dict.fromkeys(("finetune", "compare"), "objectives and methods")}
+"""Verbs that train, and what of theirs has options. These are told elsewhere: to read them takes torch."""
 
 Style = Callable[[str], str]
 _PLAIN: Final[Style] = str
@@ -67,8 +69,9 @@ def show_stage_help(kind: str) -> None:
         lines += _section("Each item of source, as a mapping", keys_of(Source), width)
     if kind == "compare":
         lines += _section("Each item of methods, as a mapping", keys_of(Trial), width)
-    if kind in ("pretrain", "finetune", "compare"):
+    if kind in OPTIONS:
         lines += _section("Each item of data, as a mapping", keys_of(Mix), width)
+        lines += _section(f"Options of {OPTIONS[kind]}", _WHERE_OPTIONS, width)
     options = [*_OPTIONS[:1], *([_STAGE] if kind in RECIPES else []), *_OPTIONS[1:]]
     lines += [*_section("Shared", _SHARED, width), *_section("Options", options, width), ""]
     typer.echo("\n".join(lines), color=False if os.environ.get("NO_COLOR") else None)
@@ -78,6 +81,10 @@ _SHARED = [
     Key("name", "text", "the verb", "The artifact is runs/VERB/NAME; later stages call it NAME."),
     Key("seed", "whole number ≥ 0", "0", "Where all randomness comes from."),
     Key("device", "auto | cpu | cuda | mps", "auto", "Where tensors live."),
+]
+_WHERE_OPTIONS = [
+    Key("as a mapping", "", "", "{name: NAME, OPTION: VALUE, ...} in the place of NAME."),
+    Key("which there are", "", "", "docs/reference/recipe.md, or: python -m hanji.recipes.reference"),
 ]
 _STAGE = Key(
     "--stage STAGE",

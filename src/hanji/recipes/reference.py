@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, create_model
 
+from hanji.contracts.registry import Registry
+from hanji.methods import METHODS
+from hanji.objectives import OBJECTIVES
 from hanji.recipes.fields import MethodSettings, Mix, Source, Trial
 from hanji.recipes.schema import STAGES, Recipe
 
@@ -96,13 +101,83 @@ def first_line(schema: type[BaseModel]) -> str:
     return " ".join((schema.__doc__ or "").split("\n\n")[0].split())
 
 
+def options_of(registry: Registry, name: str) -> list[Key]:
+    """The options of an objective or a method, as its class tells them; imports it, and with it torch."""
+    made = registry.load(name)
+    hints = get_type_hints(made.__init__)
+    said: dict[str, str] = {}
+    options = {
+        option: parameter
+        for option, parameter in inspect.signature(made).parameters.items()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    }
+    for parent in reversed(inspect.getmro(made)):
+        said |= _said_of_arguments(parent, options)
+    fields: dict[str, Any] = {
+        option: (
+            hints.get(option, Any),
+            Field(
+                ... if parameter.default is parameter.empty else parameter.default,
+                description=said.get(option, ""),
+            ),
+        )
+        for option, parameter in options.items()
+    }
+    return keys_of(create_model(name, **fields))
+
+
+def _said_of_arguments(made: type, options: Iterable[str]) -> dict[str, str]:
+    """What the `Args:` block of a class says of each option; a line may hold several of them."""
+    _, begins, rest = _plain_docstring(made).partition("\nArgs:\n")
+    names = "|".join(map(re.escape, options))
+    if not begins or not names:
+        return {}
+    block = " ".join(re.split(r"\n(?=\S)|\n\n", rest)[0].split())
+    heads = list(re.finditer(rf"(?:^|(?<=[.;] ))((?:{names})(?:, (?:{names}))*): ", block))
+    ends = [head.start() for head in heads[1:]] + [len(block)]
+    return {
+        option: block[head.end() : end].strip()
+        for head, end in zip(heads, ends, strict=True)
+        for option in head[1].split(", ")
+    }
+
+
+def _plain_docstring(made: type) -> str:
+    """Of the class itself, not of one that it inherits from; without the indentation of its code."""
+    return inspect.cleandoc(vars(made).get("__doc__") or "")
+
+
 def markdown() -> str:
     """The whole reference of recipes, for docs/reference/recipe.md."""
-    parts = [_INTRODUCTION, _section("Recipe", Recipe)]
-    parts += [_section(f"kind: {kind}", stage) for kind, stage in STAGES.items()]
+    parts = [_INTRODUCTION, _section("Recipe", first_line(Recipe), keys_of(Recipe))]
+    parts += [
+        _section(f"kind: {kind}", first_line(stage), keys_of(stage), after=_OPTIONS_ELSEWHERE.get(kind, ""))
+        for kind, stage in STAGES.items()
+    ]
+    parts += [_OBJECTIVES, *(_registered(OBJECTIVES, name) for name in OBJECTIVES)]
+    parts += [_METHODS, *(_registered(METHODS, name) for name in METHODS)]
     parts.append("## Mappings inside\n")
-    parts += [_section(title, part, level=3) for title, part in _INSIDE.items()]
+    parts += [_section(title, first_line(part), keys_of(part), level=3) for title, part in _INSIDE.items()]
     return "\n".join(parts)
+
+
+def _registered(registry: Registry, name: str) -> str:
+    """The section of an objective or a method: what it is, what it takes, its options."""
+    made = registry.load(name)
+    prose = re.split(r"\n(?:Args|Raises|Attributes):\n", _plain_docstring(made))[0].strip()
+    facts = _about_objective(made) if registry is OBJECTIVES else _about_method(made)
+    return _section(f"`{name}`", f"{prose}\n\n{facts}", options_of(registry, name), level=3)
+
+
+def _about_objective(made: Any) -> str:
+    first, *others = made.overlong
+    more = f" (or {', '.join(f'`{other}`' for other in others)})" if others else ""
+    return f"Rows: `{made.rows}`. The model ends in: {_HEADS[made.head]}. Rows too long: `{first}`{more}."
+
+
+def _about_method(made: Any) -> str:
+    saved = "what was learned, beside its base model" if made.adds else "a whole model"
+    return f"Saved: {saved}{'; with `merge: true`, a whole model' if made.merges else ''}."
 
 
 _INSIDE: Final[Mapping[str, type[BaseModel]]] = {
@@ -123,16 +198,47 @@ two back.
 """
 
 
-def _section(title: str, schema: type[BaseModel], level: int = 2) -> str:
-    lines = ["#" * level + f" {title}", "", first_line(schema), "", "| key | value | default | meaning |"]
-    lines.append("|---|---|---|---|")
-    for key in keys_of(schema):
-        default = "**required**" if key.default is None else f"`{key.default}`" if key.default else "empty"
-        kind = key.type.replace("|", "\\|")
-        lines.append(
-            f"| `{key.path}` | {kind} | {default.replace('`–`', '–')} | {_escape(key.description)} |"
-        )
-    return "\n".join(lines) + "\n"
+_HEADS: Final = {
+    "causal": "the next token",
+    "masked": "hidden tokens",
+    "pretraining": "hidden tokens, and how two texts stand to each other",
+    "classification": "scores of a whole document",
+}
+
+_OPTIONS_ELSEWHERE: Final = {
+    "pretrain": "Options: [objectives](#objectives).\n",
+    "finetune": "Options: [objectives](#objectives), [methods](#methods).\n",
+    "compare": "Options: [objectives](#objectives), [methods](#methods).\n",
+}
+
+_OBJECTIVES: Final = """## Objectives
+
+What is minimised. `objective: mlm` takes the defaults; a mapping of the name and options changes them:
+`objective: {name: mlm, mask_rate: 0.3}`.
+"""
+
+_METHODS: Final = """## Methods
+
+Which parameters learn. `method: lora` takes the defaults; a mapping of the name and options changes them:
+`method: {name: lora, rank: 8}`.
+"""
+
+
+def _section(title: str, about: str, keys: Iterable[Key], level: int = 2, after: str = "") -> str:
+    lines = ["#" * level + f" {title}", "", about, ""]
+    rows = [_row(key) for key in keys]
+    if rows:
+        lines += ["| key | value | default | meaning |", "|---|---|---|---|", *rows]
+    else:
+        lines.append("No options.")
+    return "\n".join([*lines, *(["", after.rstrip()] if after else [])]) + "\n"
+
+
+def _row(key: Key) -> str:
+    default = "**required**" if key.default is None else f"`{key.default}`" if key.default else "empty"
+    return (
+        f"| `{key.path}` | {_escape(key.type)} | {default.replace('`–`', '–')} | {_escape(key.description)} |"
+    )
 
 
 def _escape(text: str) -> str:
