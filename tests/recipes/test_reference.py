@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from hanji.contracts.registry import Registry
+from hanji.methods import METHODS
+from hanji.objectives import OBJECTIVES
 from hanji.recipes.fields import Source
-from hanji.recipes.reference import keys_of, markdown
+from hanji.recipes.reference import keys_of, markdown, options_of
 from hanji.recipes.schema import STAGES, FinetuneStage
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "recipe.md"
@@ -34,3 +37,20 @@ def test_every_key_says_what_may_stand_there(schema: type) -> None:
     for key in keys_of(schema):
         assert key.type, key.path
         assert key.description, key.path
+
+
+@pytest.mark.parametrize("registry", [OBJECTIVES, METHODS], ids=lambda registry: registry.kind)
+def test_every_option_says_what_it_means(registry: Registry) -> None:
+    for name in registry:
+        for option in options_of(registry, name):
+            assert option.type, f"{name}: {option.path}"
+            assert option.description, f"{name}: {option.path}"
+
+
+def test_several_options_in_one_line_of_a_docstring_are_told_apart() -> None:
+    options = {option.path: option for option in options_of(OBJECTIVES, "mlm+sop")}
+    assert options["short_share"].default == "0.1"
+    assert options["mask_units"].type == "tokens | words | spans"
+    own = {option.path: option.description for option in options_of(OBJECTIVES, "mlm")}
+    assert own["mask_share"] == "of the hidden tokens, those that show the mask."
+    assert own["random_share"].startswith("those that show a random token.")
