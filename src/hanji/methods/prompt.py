@@ -55,7 +55,9 @@ class PromptEmbedding(nn.Module):
         """ids: [...] → [..., embedding size]"""
         place = ids - self.base.weight.shape[0]
         embedded = self.base(torch.where(place < 0, ids, 0))
-        learned = self.prompt[place.clamp_min(0)].to(embedded.dtype)
+        # Not `self.prompt[...]`: on a CPU its gradient is added up by threads in whatever order they come:
+        # a resumed run would end in other bits.
+        learned = nn.functional.embedding(place.clamp_min(0), self.prompt).to(embedded.dtype)
         return torch.where((place < 0)[..., None], embedded, learned)
 
 
