@@ -1,7 +1,24 @@
 """Text from a model: whole answers, pieces as they come, and the probabilities of the next token."""
 
-from hanji.generation.answers import Generation, TextDecoder, generate
-from hanji.generation.pieces import stream
+from hanji.generation.answers import Generation, generate, stream
+from hanji.generation.engine import Engine, Handle
 from hanji.generation.probabilities import NextToken, next_token_probabilities
+from hanji.generation.requests import Answer, Piece, Request, TokenLogprob
+from hanji.generation.sampling import Sampling
+from hanji.generation.text import TextDecoder
 
-__all__ = ["Generation", "NextToken", "TextDecoder", "generate", "next_token_probabilities", "stream"]
+__all__ = [
+    "Answer",
+    "Engine",
+    "Generation",
+    "Handle",
+    "NextToken",
+    "Piece",
+    "Request",
+    "Sampling",
+    "TextDecoder",
+    "TokenLogprob",
+    "generate",
+    "next_token_probabilities",
+    "stream",
+]

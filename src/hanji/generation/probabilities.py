@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import torch
 
 from hanji.contracts.errors import ConfigError
-from hanji.generation.answers import TextDecoder, evaluating, opened, room_for_answer
+from hanji.generation.answers import evaluating, room_for_answer
+from hanji.generation.engine import opened
+from hanji.generation.text import TextDecoder
 
 
 class PromptEncoder(TextDecoder, Protocol):

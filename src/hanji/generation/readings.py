@@ -13,7 +13,8 @@ from hanji.contracts.errors import ConfigError, ModelError
 from hanji.contracts.labels import Labels
 from hanji.contracts.protocols import Encoder
 from hanji.contracts.rows import TokenRows
-from hanji.generation.answers import evaluating, opened
+from hanji.generation.answers import evaluating
+from hanji.generation.engine import opened
 from hanji.generation.probabilities import NextToken
 from hanji.models.heads import RELATION_HEADS
 from hanji.objectives.framing import frame_ids, frame_texts, segments

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hanji.contracts.errors import ModelError
 from hanji.generation import generate, stream
-from hanji.generation.pieces import TextPieces
+from hanji.generation.text import TextPieces
 
 
 def pieces_of(ids, tokenizer):

@@ -1,0 +1,199 @@
+"""Who computes the next logits of many rows: all in one step (slots), or each by itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from hanji.generation.slots import SLOT_ATTENTION, SlotCache, Step, at
+
+States = list[tuple[Tensor, Tensor]]
+"""Keys and values of some places, of each layer."""
+
+_PROBE = (13, 9)
+"""Tokens of the two rows that a probe reads and decodes."""
+_found: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
+"""What the probe found of models that were asked before."""
+
+
+class Decoder(Protocol):
+    """Reads prompts and takes steps, for a fixed number of slots."""
+
+    def read(self, slot: int, ids: Sequence[int], start: int, *, every: bool) -> Tensor:
+        """Reads `ids`, which stand from place `start` of the slot on.
+
+        Returns:
+            fp32 logits [tokens, vocabulary], or [1, vocabulary] of the last unless `every`.
+        """
+
+    def advance(self, tokens: Mapping[int, tuple[int, int]]) -> Tensor:
+        """One step of these slots (slot → token, place): fp32 logits [slots, vocabulary], in their order."""
+
+    def free(self, slot: int) -> None:
+        """The row of this slot is over."""
+
+    def copy(self, slot: int, start: int, end: int) -> States | None:
+        """Keys and values of these places, or None where they cannot be had."""
+
+    def paste(self, slot: int, start: int, states: States) -> None:
+        """Puts back what `copy` gave."""
+
+
+class SlotDecoder:
+    """All rows in one step, over a cache of slots.
+
+    Args:
+        model: a causal model, in evaluation mode.
+        places: tokens a row may have.
+    """
+
+    def __init__(self, model: Any, slots: int, places: int) -> None:
+        self.model, self.device = model, model.device
+        self.cache = SlotCache(model.config.get_text_config().num_hidden_layers, slots, places)
+        self._keep = {"logits_to_keep": 1} if _takes(model, "logits_to_keep") else {}
+        self._spare = places
+
+    def read(self, slot: int, ids: Sequence[int], start: int, *, every: bool) -> Tensor:
+        """See `Decoder`."""
+        end = start + len(ids)
+        positions = torch.arange(start, end, device=self.device)[None]
+        step = Step(slot, positions, positions, end)
+        logits = self._run([list(ids)], step, {} if every else self._keep)[0]
+        return logits if every else logits[-1:]
+
+    def advance(self, tokens: Mapping[int, tuple[int, int]]) -> Tensor:
+        """See `Decoder`. Idle slots take part, so that the shapes, and with them the bits of a row, stay."""
+        ids = [[0] for _ in range(self.cache.slots)]
+        positions = [[0] for _ in range(self.cache.slots)]
+        writes = [[self._spare] for _ in range(self.cache.slots)]
+        for slot, (token, place) in tokens.items():
+            ids[slot], positions[slot], writes[slot] = [token], [place], [place]
+        length = 1 + max(place for _, place in tokens.values())
+        step = Step(
+            None,
+            torch.tensor(positions, device=self.device),
+            torch.tensor(writes, device=self.device),
+            length,
+        )
+        return self._run(ids, step, {})[list(tokens), -1]
+
+    def free(self, slot: int) -> None:
+        """Nothing: what stands in a slot is overwritten, and hidden until then."""
+
+    def copy(self, slot: int, start: int, end: int) -> States | None:
+        """See `Decoder`."""
+        return self.cache.read(slot, start, end)
+
+    def paste(self, slot: int, start: int, states: States) -> None:
+        """See `Decoder`."""
+        self.cache.write(slot, start, states)
+
+    def _run(self, ids: list[list[int]], step: Step, options: Mapping[str, Any]) -> Tensor:
+        with at(step):
+            output = self.model(
+                input_ids=torch.tensor(ids, device=self.device),
+                position_ids=step.positions,
+                past_key_values=self.cache,
+                use_cache=True,
+                **options,
+            )
+        return output.logits.float()  # type: ignore[no-any-return]
+
+
+class PlainDecoder:
+    """Each row by itself, with the cache that the model makes: slower, and right for every architecture."""
+
+    def __init__(self, model: Any, slots: int, places: int) -> None:
+        self.model, self.device = model, model.device
+        self._caches: dict[int, Any] = {}
+
+    def read(self, slot: int, ids: Sequence[int], start: int, *, every: bool) -> Tensor:
+        """See `Decoder`."""
+        cache = self._caches.get(slot) if start else None
+        name = "cache_params" if _takes(self.model, "cache_params") else "past_key_values"
+        output = self.model(
+            input_ids=torch.tensor([list(ids)], device=self.device), use_cache=True, **{name: cache}
+        )
+        self._caches[slot] = getattr(output, name)
+        logits: Tensor = output.logits[0].float()
+        return logits if every else logits[-1:]
+
+    def advance(self, tokens: Mapping[int, tuple[int, int]]) -> Tensor:
+        """See `Decoder`."""
+        return torch.cat(
+            [self.read(slot, [token], place, every=False) for slot, (token, place) in tokens.items()]
+        )
+
+    def free(self, slot: int) -> None:
+        """See `Decoder`."""
+        self._caches.pop(slot, None)
+
+    def copy(self, slot: int, start: int, end: int) -> States | None:
+        """See `Decoder`."""
+        return None
+
+    def paste(self, slot: int, start: int, states: States) -> None:
+        """Never called: `copy` gives nothing."""
+
+
+def choose_decoder(model: Any, slots: int, places: int) -> tuple[Decoder, str | None]:
+    """The fast decoder where a probe proves it right for this model, else the plain one and why.
+
+    The model's attention is changed to `hanji_slots` in the first case.
+    """
+    own = model.config._attn_implementation
+    if model not in _found:
+        try:
+            _found[model] = _problem(model, own)
+        except Exception as error:  # each may refuse in its own way; the plain decoder is always right
+            first, *_ = str(error).splitlines() or [""]
+            _found[model] = f"{type(error).__name__}: {first[:120]}"
+    problem = _found[model]
+    if problem is None:
+        model.set_attn_implementation(SLOT_ATTENTION)
+        return SlotDecoder(model, slots, places), None
+    model.set_attn_implementation(own)
+    return PlainDecoder(model, slots, places), problem
+
+
+def _problem(model: Any, own: str) -> str | None:
+    """What differs between rows decoded in slots and whole rows read at once; None if nothing does."""
+    config = model.config.get_text_config()
+    generator = torch.Generator().manual_seed(0)
+    window = getattr(config, "sliding_window", None) or 0
+    sizes = [size + (window if window <= 512 else 0) for size in _PROBE]
+    rows = [torch.randint(0, config.vocab_size, (size,), generator=generator).tolist() for size in sizes]
+    model.set_attn_implementation("eager" if own == "eager" else "sdpa" if model._supports_sdpa else "eager")
+    expected = [model(input_ids=torch.tensor([row], device=model.device)).logits[0].float() for row in rows]
+    model.set_attn_implementation(SLOT_ATTENTION)
+    decoder = SlotDecoder(model, 3, max(sizes))
+    for slot, (row, logits) in enumerate(zip(rows, expected, strict=True), start=1):
+        read = [decoder.read(slot, row[:4], 0, every=True), decoder.read(slot, row[4:7], 4, every=True)]
+        if problem := _difference(torch.cat(read), logits[:7], model.dtype):
+            return f"prompts: {problem}"
+    for step in range(7, min(sizes)):
+        found = decoder.advance({1: (rows[0][step], step), 2: (rows[1][step], step)})
+        wanted = torch.stack([expected[0][step], expected[1][step]])
+        if problem := _difference(found, wanted, model.dtype):
+            return f"steps: {problem}"
+    for step in range(min(sizes), sizes[0]):
+        found = decoder.advance({1: (rows[0][step], step)})
+        if problem := _difference(found, expected[0][step : step + 1], model.dtype):
+            return f"steps: {problem}"
+    return None
+
+
+def _difference(found: Tensor, expected: Tensor, dtype: torch.dtype) -> str | None:
+    scale = float(expected.abs().max())
+    rounding = 1e-4 if dtype == torch.float32 else 3e-2
+    largest = float((found - expected).abs().max())
+    return None if largest <= max(rounding, rounding * scale) else f"logits differ by {largest:.1e}"
+
+
+def _takes(model: Any, name: str) -> bool:
+    return name in inspect.signature(model.forward).parameters

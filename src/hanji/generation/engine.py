@@ -1,0 +1,355 @@
+"""Continuous batching: requests join and leave a fixed set of slots between the steps of one model."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from hanji.contracts.errors import ConfigError, ModelError
+from hanji.generation.decoders import choose_decoder
+from hanji.generation.prefixes import PrefixStore
+from hanji.generation.requests import Answer, FinishReason, Piece, Request, TokenLogprob
+from hanji.generation.sampling import Row, choose
+from hanji.generation.text import StopStrings, TextDecoder, TextPieces
+
+log = logging.getLogger(__name__)
+
+SLOTS = 16
+BLOCK = 128
+"""Tokens of a prompt that are read at once; prefixes are kept in such blocks."""
+READING = 512
+"""Tokens of prompts that are read between two steps, so that a long prompt does not stall those who wait."""
+PREFIX_BYTES = 256 * 2**20
+CACHE_BYTES = 2 * 2**30
+"""Most memory that the cache of an engine takes if nothing else is said."""
+
+
+@dataclass(eq=False, slots=True)
+class Handle:
+    """A request on its way. `cancel` may be called from any thread."""
+
+    request: Request
+    ids: list[int]
+    room: int
+    on_piece: Callable[[Piece], None] | None
+    pieces: TextPieces
+    stops: StopStrings
+    answer: Answer = field(default_factory=Answer)
+    slot: int = -1
+    read: int = 0
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Nobody waits for the answer any longer; its slot is free at the next step."""
+        self.cancelled = True
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the answer is complete, or there will be none."""
+        return self.answer.finish_reason is not None or self.answer.error is not None
+
+
+class Engine:
+    """Answers many requests with one model. A context manager: outside, the model is as it was.
+
+    Not safe to be stepped from several threads; `submit` and `Handle.cancel` may be called from any.
+
+    Args:
+        model: a causal model of transformers, whatever method it was trained by. Its own generation settings
+            are not used.
+        slots: requests at a time. Each step computes all of them, so take one for a single talk.
+        context: tokens that a prompt and its answer have together at most; None: as many as the model
+            reads, and `cache_bytes` holds.
+        cache_bytes: memory for keys and values.
+        prefix_bytes: memory for what prompts begin with; 0 reuses nothing.
+
+    Raises:
+        ConfigError: no slots, or a context that the memory does not hold.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: TextDecoder,
+        *,
+        slots: int = SLOTS,
+        context: int | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        prefix_bytes: int = PREFIX_BYTES,
+        block: int = BLOCK,
+        reading: int = READING,
+    ) -> None:
+        if slots < 1:
+            raise ConfigError("an engine needs slots", where="slots", value=slots, expected="1 or more")
+        self.model, self.tokenizer, self.slots = model, tokenizer, slots
+        self.context = _context(model, slots, context, cache_bytes)
+        self.block, self.reading = block, reading
+        self.prefixes = PrefixStore(block, prefix_bytes)
+        self._own_attention = model.config._attn_implementation
+        self._was_training = {module: module.training for module in model.modules()}
+        self.waiting: deque[Handle] = deque()
+        self.running: dict[int, Handle] = {}
+        self._free = list(range(slots))[::-1]
+        self._submitted = 0
+        model.eval()
+        with torch.inference_mode():
+            self._decoder, problem = choose_decoder(model, slots, self.context)
+        if problem is not None:
+            log.info("requests are decoded one by one, which is slower: %s", problem)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.model.set_attn_implementation(self._own_attention)
+        for module, training in self._was_training.items():
+            module.training = training
+
+    def submit(self, request: Request, on_piece: Callable[[Piece], None] | None = None) -> Handle:
+        """Takes a request; `step` answers it.
+
+        Args:
+            on_piece: called with each piece as it comes, from where `step` is called.
+
+        Raises:
+            ModelError: for a prompt that is empty or leaves no room in the context.
+        """
+        ids = opened(self.model, request.prompt)
+        room = self.context - len(ids)
+        if not ids or room < 1:
+            raise no_room(len(ids), self.context)
+        handle = Handle(
+            request, ids, min(request.max_new_tokens, room), on_piece,
+            TextPieces(self.tokenizer), StopStrings(request.stop),
+        )  # fmt: skip
+        self.waiting.append(handle)
+        return handle
+
+    def run(self, requests: Iterable[Request]) -> list[Answer]:
+        """Answers all requests, in their order.
+
+        Raises:
+            ModelError: as `submit`, before anything is answered; or where the model's values are not finite.
+        """
+        handles = [self.submit(request) for request in requests]
+        while self.step():
+            pass
+        for handle in handles:
+            if handle.answer.error is not None:
+                raise handle.answer.error
+        return [handle.answer for handle in handles]
+
+    @torch.inference_mode()
+    def step(self) -> bool:
+        """Reads some of the prompts, and takes a step with all rows that are read.
+
+        Returns:
+            False if nothing is left to be done.
+        """
+        self._release()
+        self._admit()
+        budget = self.reading
+        for handle in list(self.running.values()):
+            while budget > 0 and handle.slot >= 0 and handle.read < len(handle.ids):
+                budget -= self._read_block(handle)
+        ready = [handle for handle in self.running.values() if handle.answer.ids]
+        if ready:
+            logits = self._decoder.advance(
+                {h.slot: (h.answer.ids[-1], len(h.ids) + len(h.answer.ids) - 1) for h in ready}
+            )
+            self._continue(ready, logits)
+        return bool(self.waiting or self.running)
+
+    def _release(self) -> None:
+        """Lets go of whom nobody waits for."""
+        for handle in [*self.running.values(), *self.waiting]:
+            if handle.cancelled:
+                self._finish(handle, "cancelled")
+
+    def _admit(self) -> None:
+        while self._free and self.waiting:
+            handle = self.waiting.popleft()
+            if handle.is_done:
+                continue
+            handle.slot = self._free.pop()
+            self.running[handle.slot] = handle
+            if handle.request.prompt_logprobs is None:
+                self._reuse(handle)
+
+    def _reuse(self, handle: Handle) -> None:
+        for key in self.prefixes.keys(handle.ids, handle.request.adapter or ""):
+            states = self.prefixes.find(key)
+            if states is None:
+                break
+            self._decoder.paste(handle.slot, handle.read, states)
+            handle.read += self.block
+        handle.answer.reused = handle.read
+
+    def _read_block(self, handle: Handle) -> int:
+        """Reads a block of the prompt; after the last one the first token is drawn. Returns tokens read."""
+        start = handle.read
+        ids = handle.ids[start : start + self.block]
+        every = handle.request.prompt_logprobs is not None
+        logits = self._decoder.read(handle.slot, ids, start, every=every)
+        handle.read = start + len(ids)
+        if every:
+            self._note_prompt(handle, logits, start)
+        if handle.read == len(handle.ids):
+            self._continue([handle], logits[-1:])
+        elif keys := self.prefixes.keys(handle.ids[: handle.read + 1], handle.request.adapter or ""):
+            states = self._decoder.copy(handle.slot, start, handle.read)
+            if states is not None:
+                self.prefixes.keep(keys[-1], states)
+        return len(ids)
+
+    def _note_prompt(self, handle: Handle, logits: Tensor, start: int) -> None:
+        """Probabilities of the tokens that follow those read, as far as they are of the prompt."""
+        following = handle.ids[start + 1 : start + 1 + len(logits)]
+        if following:
+            handle.answer.prompt_logprobs += _logprobs(
+                logits[: len(following)], following, handle.request.prompt_logprobs or 0
+            )
+
+    def _continue(self, handles: Sequence[Handle], logits: Tensor) -> None:
+        """Draws a token for each row, and tells those who wait."""
+        finite = torch.isfinite(logits).all(-1).tolist()
+        good = [index for index, fine in enumerate(finite) if fine]
+        for index, fine in enumerate(finite):
+            if not fine:
+                self._fail(handles[index])
+        if not good:
+            return
+        kept = logits if len(good) == len(handles) else logits[good]
+        chosen = [handles[index] for index in good]
+        tokens = choose(kept, [_row(handle) for handle in chosen])
+        for own, handle, token in zip(kept, chosen, tokens, strict=True):
+            self._take(handle, token, own)
+
+    def _take(self, handle: Handle, token: int, logits: Tensor) -> None:
+        request, answer = handle.request, handle.answer
+        answer.ids.append(token)
+        told: tuple[TokenLogprob, ...] = ()
+        if request.logprobs is not None:
+            told = tuple(_logprobs(logits[None], [token], request.logprobs))
+            answer.logprobs += told
+        if request.constraint is not None:
+            request.constraint.accept(token)
+        ending = self.tokenizer.eos_ids if request.stop_ids is None else request.stop_ids
+        reason: FinishReason | None = None
+        text = ""
+        if token in ending:
+            reason, answer.stopped_by = "stop", token
+        else:
+            text = handle.stops.push(handle.pieces.push(token))
+        if reason is None and len(answer.ids) >= handle.room:
+            reason = "length"
+        if handle.stops.found is None and reason is not None:
+            text += handle.stops.push(handle.pieces.finish())
+        if handle.stops.found is not None:
+            reason, answer.stopped_by = "stop", handle.stops.found
+        elif reason is not None:
+            text += handle.stops.finish()
+        answer.text += text
+        if reason is not None:
+            self._finish(handle, reason, Piece((token,), text, told, reason))
+        elif handle.on_piece is not None:
+            handle.on_piece(Piece((token,), text, told))
+
+    def _fail(self, handle: Handle) -> None:
+        handle.answer.error = ModelError(
+            "the model's values are not finite: its weights are damaged, or overflow in this precision",
+            value=f"at token {len(handle.ids) + len(handle.answer.ids)}",
+            hint="load it in fp32, or train it again with a lower learning rate",
+        )
+        if handle.slot >= 0 and (cache := getattr(self._decoder, "cache", None)) is not None:
+            cache.clear(handle.slot)
+        self._leave(handle, Piece(error=handle.answer.error))
+
+    def _finish(self, handle: Handle, reason: FinishReason, piece: Piece | None = None) -> None:
+        handle.answer.finish_reason = reason
+        self._leave(handle, piece or Piece(finish_reason=reason))
+
+    def _leave(self, handle: Handle, last: Piece) -> None:
+        if handle.slot >= 0:
+            self._decoder.free(handle.slot)
+            del self.running[handle.slot]
+            self._free.append(handle.slot)
+            handle.slot = -1
+        elif handle in self.waiting:
+            self.waiting.remove(handle)
+        if handle.on_piece is not None:
+            handle.on_piece(last)
+
+
+def opened(model: Any, prompt: Sequence[int]) -> list[int]:
+    """The prompt after the model's soft prompt, where it has one; an empty prompt stays empty."""
+    virtual = getattr(model.get_input_embeddings(), "virtual_ids", ())
+    return [*virtual, *prompt] if len(prompt) else []
+
+
+def no_room(tokens: int, context: int) -> ModelError:
+    """A prompt that is empty, or too long."""
+    if not tokens:
+        return ModelError("the prompt has no tokens", hint="write at least one character")
+    return ModelError(
+        "the prompt leaves no room for an answer in the model's context",
+        value=tokens,
+        expected=f"fewer than {context} tokens",
+        hint="shorten it; in a chat, /reset begins anew",
+    )
+
+
+def _row(handle: Handle) -> Row:
+    constraint = handle.request.constraint
+    return Row(
+        handle.request.sampling, handle.ids, handle.answer.ids,
+        None if constraint is None else constraint.allowed(),
+    )  # fmt: skip
+
+
+def _logprobs(logits: Tensor, tokens: Sequence[int], top: int) -> list[TokenLogprob]:
+    """Of each row of logits, the log-probability of its token and of the `top` most probable."""
+    table = logits.log_softmax(-1)
+    own = table.gather(-1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0].tolist()
+    if not top:
+        return [TokenLogprob(token, value) for token, value in zip(tokens, own, strict=True)]
+    best = table.topk(min(top, table.shape[-1]))
+    return [
+        TokenLogprob(token, value, tuple(zip(ids, values, strict=True)))
+        for token, value, ids, values in zip(
+            tokens, own, best.indices.tolist(), best.values.tolist(), strict=True
+        )
+    ]
+
+
+def _context(model: Any, slots: int, wanted: int | None, cache_bytes: int) -> int:
+    """Tokens of a slot."""
+    config = model.config.get_text_config()
+    reads: int | None = getattr(config, "max_position_embeddings", None)
+    held = max(1, cache_bytes // (slots * bytes_per_token(model)) - 1)
+    if wanted is None:
+        return min(held, reads or held)
+    for limit, who in ((reads, "the model reads"), (held, f"{cache_bytes:,} bytes hold for {slots} slots")):
+        if limit is not None and wanted > limit:
+            raise ConfigError(
+                "the context is too long", where="context", value=wanted,
+                expected=f"at most {limit}, which is what {who}",
+            )  # fmt: skip
+    return wanted
+
+
+def bytes_per_token(model: Any) -> int:
+    """Bytes of the keys and values of one token."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * size * model.dtype.itemsize)
