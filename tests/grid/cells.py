@@ -30,6 +30,14 @@ OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """Options of methods for models as narrow as these; a method that is not here has its own defaults."""
 
+VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "pissa": {"start": "pissa"},
+    "pissa-fast": {"start": "pissa_niter_16", "targets": "attention"},
+    "olora": {"start": "olora", "rslora": True},
+    "dora": {"dora": True, "biases": True},
+}
+"""Further options of `lora`, of which a few cells are held to the same contract."""
+
 LEARNING_RATES: Final[Mapping[str, float]] = {"full": 5e-3, "prompt": 0.02}
 OTHER_LEARNING_RATE: Final = 2e-2
 
@@ -40,14 +48,22 @@ class Cell:
 
     Attributes:
         method: None where a blank model is trained, by `pretrain`.
+        variant: one of `VARIANTS`, if any.
     """
 
     family: str
     method: str | None
     objective: str
+    variant: str = ""
 
     def __str__(self) -> str:
-        return f"{self.family}-{self.method or 'blank'}-{self.objective}"
+        method = f"{self.method or 'blank'}{self.variant and f':{self.variant}'}"
+        return f"{self.family}-{method}-{self.objective}"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of its method."""
+        return {**OPTIONS.get(self.method or "", {}), **VARIANTS.get(self.variant, {})}
 
     @property
     def head(self) -> Head:
@@ -80,6 +96,16 @@ def every_cell() -> Iterator[Cell]:
                 yield Cell(family, None, objective)
             for method in METHODS:
                 yield Cell(family, method, objective)
+
+
+def variants() -> Iterator[Cell]:
+    """A few cells of each variant of LoRA."""
+    yield Cell("llama", "lora", "sft", "pissa")
+    yield Cell("gpt2", "lora", "dpo", "pissa")
+    yield Cell("bert", "lora", "mlm+nsp", "pissa-fast")
+    yield Cell("gpt2", "lora", "classify", "olora")
+    yield Cell("modernbert", "lora", "mlm", "olora")
+    yield Cell("gpt2", "lora", "dpo", "dora")
 
 
 def of(which: Callable[[Cell], bool]) -> Callable[[Test], Test]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from grid.cells import every_cell
+from grid.cells import every_cell, variants
 from grid.material import Material
 from grid.stages import Seen, run
 
@@ -32,7 +32,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     scope="module",
     params=[
         pytest.param(cell, id=str(cell), marks=[] if cell.quick else [pytest.mark.slow])
-        for cell in every_cell()
+        for cell in (*every_cell(), *variants())
         if cell.reason is None
     ],
 )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from grid.cells import LEARNING_RATES, OPTIONS, OTHER_LEARNING_RATE, Cell, load_objective, shape
+from grid.cells import LEARNING_RATES, OTHER_LEARNING_RATE, Cell, load_objective, shape
 from grid.material import Material
 from grid.plain import Row
 from hanji.artifacts.workspace import Workspace
@@ -152,7 +152,7 @@ def settings(cell: Cell, material: Material, *, merge: bool = False) -> Finetune
     if cell.method is None:
         tokenizer = str(material.tokenizer(cell.family))
         return PretrainStage.model_validate({"model": shape(cell.family), "tokenizer": tokenizer, **shared})
-    method = {"name": cell.method, **OPTIONS.get(cell.method, {})}
+    method = {"name": cell.method, **cell.options}
     base = str(material.base(cell.family))
     return FinetuneStage.model_validate({"model": base, "method": method, "merge": merge, **shared})
 

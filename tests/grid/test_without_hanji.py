@@ -24,6 +24,8 @@ PLACES = (
     ("modernbert", "reward"),
 )
 
+VARIANT = {("lora", "gpt2"): "olora"}
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "methods"), [("alone", ("lora", "prompt")), ("with-hanji", ("adapter",))])
@@ -31,7 +33,7 @@ def test_peft_loads_it(how: str, methods: tuple[str, ...], material: Material, t
     cases: list[dict[str, Any]] = []
     for method in methods:
         for family, objective in PLACES:
-            cell = Cell(family, method, objective)
+            cell = Cell(family, method, objective, VARIANT.get((method, family), ""))
             seen = run(cell, material, tmp_path / str(cell))
             few = seen.first(2)
             cases.append(

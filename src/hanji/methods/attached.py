@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from peft import PeftModel
@@ -26,6 +28,9 @@ class Attached:
         new: modules with random weights: they learn, and are saved beside the layers. A classification head
             always does, as in PEFT.
 
+    Attributes:
+        peft: PEFT's wrapper. `model`: what it wraps.
+
     Raises:
         ConfigError: PEFT cannot adapt this model so.
     """
@@ -35,7 +40,7 @@ class Attached:
         config.modules_to_save = head_modules(model, new) if is_classifier(model) else list(new) or None
         try:
             with _quiet():
-                self._peft = PeftModel(model, config)
+                self.peft = PeftModel(model, config)
         except ValueError as error:
             raise ConfigError(
                 "PEFT cannot adapt this model so",
@@ -43,25 +48,41 @@ class Attached:
                 value=model.config.model_type,
                 hint=" ".join(str(error).split())[:300],
             ) from error
-        self.model: nn.Module = self._peft.get_base_model()
+        self.model: nn.Module = self.peft.get_base_model()
 
-    def save(self, directory: Path, *, base: str, state: Mapping[str, Tensor]) -> None:
-        """See `contracts.AddingMethod`."""
-        self._peft.peft_config["default"].base_model_name_or_path = base
+    def save(
+        self,
+        directory: Path,
+        *,
+        base: str,
+        state: Mapping[str, Tensor],
+        changes: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """See `contracts.AddingMethod`.
+
+        Args:
+            changes: fields of the config that are to be saved otherwise.
+        """
+        own = self.peft.peft_config["default"]
         whole = {_INNER + name: tensor for name, tensor in state.items()}
+        self.peft.peft_config["default"] = replace(own, base_model_name_or_path=base, **changes)
         with _quiet():
-            self._peft.save_pretrained(str(directory), state_dict=whole)
+            self.peft.save_pretrained(str(directory), selected_adapters=["default"], state_dict=whole)
+        self.peft.peft_config["default"] = own
         (directory / "README.md").unlink(missing_ok=True)  # a model card without a word about this model
 
-    def switched_off(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
         """See `contracts.AddingMethod`."""
-        off: AbstractContextManager[None] = self._peft.disable_adapter()
-        return off
+        with ExitStack() as stack:
+            with _quiet():
+                stack.enter_context(self.peft.disable_adapter())
+            yield
 
     def merge(self) -> nn.Module:
         """The plain model, with what was learned in its own weights."""
         with _quiet():
-            merged: nn.Module = self._peft.merge_and_unload()
+            merged: nn.Module = self.peft.merge_and_unload()
         return merged
 
 

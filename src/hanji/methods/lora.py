@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
 
 from peft import LoraConfig
-from torch import nn
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from hanji.contracts.errors import ConfigError, nearest
 from hanji.contracts.protocols import Encoder
 from hanji.methods.attached import Attached, AttachingMethod
-from hanji.methods.modules import block_list, linear_names
+from hanji.methods.lora_starts import TakingStart, as_plain_lora, take_from_base
+from hanji.methods.modules import block_list, linear_names, standing_in
 
-Start = Literal["default", "gaussian", "orthogonal"]
+Start = Literal["default", "gaussian", "orthogonal", "pissa", "pissa_niter_16", "olora"]
 
 
 class Lora(AttachingMethod):
     """Low-rank adaptation (Hu et al. 2022): W + (alpha / rank) · B A, A and B learned, W left alone.
 
-    PEFT's layers, in PEFT's format. B starts as zeros, so that the model starts as it was.
+    PEFT's layers, in PEFT's format. Whatever the start, the model starts as it was.
 
     Args:
         rank: columns of B and rows of A.
@@ -30,7 +33,11 @@ class Lora(AttachingMethod):
         targets: `all` linear modules of the blocks, those of `attention` or of `mlp` alone, or names.
         rslora: scale by alpha / √rank (Kalajdzievski 2023).
         dora: learn the length of W's columns apart from their direction (Liu et al. 2024).
-        start: how A and B begin: PEFT's `default` (Kaiming, zeros), `gaussian`, or `orthogonal`.
+        start: how A and B begin: PEFT's `default` (Kaiming, zeros), `gaussian` or `orthogonal`; or with what
+            they take out of W: its largest singular directions (`pissa`, Meng et al. 2024; `pissa_niter_16`
+            finds them by a randomised decomposition, which is faster on large matrices) or a part of its QR
+            decomposition (`olora`, Büyükakyüz 2024). These are saved as a plain LoRA of twice the rank, on
+            the base as it was.
         biases: whether the biases of adapted modules learn too.
 
     Raises:
@@ -63,6 +70,21 @@ class Lora(AttachingMethod):
             raise ConfigError(
                 "unknown start", where="method.start", value=start, expected=", ".join(get_args(Start))
             )
+        if start == "orthogonal" and rank % 2:
+            raise ConfigError(
+                "start orthogonal shares the rank out evenly between A and B",
+                where="method.rank",
+                value=rank,
+                expected="an even rank",
+            )
+        self._taking = start in get_args(TakingStart)
+        if self._taking and dora:
+            raise ConfigError(
+                f"dora learns the length of the columns of W, of which start {start} takes a part away",
+                where="method.dora",
+                value=dora,
+                expected=f"dora without start {start}, or start {start} without dora",
+            )
         self.rank, self.alpha, self.dropout = rank, 2.0 * rank if alpha is None else alpha, dropout
         self.targets, self.rslora, self.dora, self.start, self.biases = targets, rslora, dora, start, biases
 
@@ -72,14 +94,35 @@ class Lora(AttachingMethod):
         """See `contracts.Method`."""
         targets = target_names(model, self.targets)
         first = next(module for name, module in model.named_modules() if _matches(name, targets))
-        start: Any = True if self.start == "default" else self.start
+        start: Any = True if self._taking or self.start == "default" else self.start
         config = LoraConfig(
             r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=targets,
             use_rslora=self.rslora, use_dora=self.dora, init_lora_weights=start,
             bias="lora_only" if self.biases else "none", fan_in_fan_out=isinstance(first, Conv1D),
         )  # fmt: skip
         self._attached = Attached(model, config, new)
+        if self._taking:
+            take_from_base(self._attached.peft, config, cast("TakingStart", self.start))
+        self._biases = {
+            name: parameter.detach().clone()
+            for name, parameter in model.named_parameters()
+            if self.biases and parameter.requires_grad and name.endswith(".base_layer.bias")
+        }
         return self._attached.model
+
+    def save(self, model: nn.Module, directory: Path, *, base: str, state: Mapping[str, Tensor]) -> None:
+        """See `contracts.AddingMethod`."""
+        if self._taking:  # s stays: alpha / rank, or alpha / √rank
+            grown = {"r": 2 * self.rank, "lora_alpha": self.alpha * (2**0.5 if self.rslora else 2)}
+            self._attached.save(directory, base=base, state=as_plain_lora(state), changes=grown)
+        else:
+            super().save(model, directory, base=base, state=state)
+
+    @contextmanager
+    def switched_off(self, model: nn.Module) -> Iterator[None]:
+        """See `contracts.AddingMethod`; biases that learn are as they were, too, which PEFT leaves out."""
+        with standing_in(model, self._biases), self._attached.switched_off():
+            yield
 
 
 def target_names(model: nn.Module, targets: str | Sequence[str]) -> list[str]:

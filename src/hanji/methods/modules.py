@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers.pytorch_utils import Conv1D
 
 LINEAR = (nn.Linear, Conv1D)
@@ -50,3 +53,22 @@ def task_type(model: Any) -> str | None:
     if is_classifier(model):
         return "SEQ_CLS"
     return "CAUSAL_LM" if model.can_generate() else "FEATURE_EXTRACTION"
+
+
+@contextmanager
+def standing_in(model: nn.Module, values: Mapping[str, Tensor]) -> Iterator[None]:
+    """Other values for some parameters by name, inside; also where they are spread over ranks."""
+    parameters = {name: p.detach() for name, p in model.named_parameters() if name in values}
+    learned = {name: tensor.clone() for name, tensor in parameters.items()}
+    with torch.no_grad():
+        for name, tensor in parameters.items():
+            value = values[name].to(tensor.device)
+            if isinstance(tensor, DTensor):
+                value = distribute_tensor(value, tensor.device_mesh, tensor.placements)
+            tensor.copy_(value)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in parameters.items():
+                tensor.copy_(learned[name])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hanji.contracts.errors import ConfigError, ModelError
 from hanji.contracts.protocols import Encoder
-from hanji.methods.modules import head_modules, is_classifier, task_type
+from hanji.methods.modules import head_modules, is_classifier, standing_in, task_type
 
 Start = Literal["vocabulary", "random", "text"]
 
@@ -127,17 +127,12 @@ class Prompt:
     def switched_off(self, model: nn.Module) -> Iterator[None]:
         """See `contracts.AddingMethod`."""
         embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
-        heads = {name: p for name, p in model.named_parameters() if name in self._heads}
-        learned = {name: p.data for name, p in heads.items()}
         embedding.active = False
-        for name, parameter in heads.items():
-            parameter.data = self._heads[name].to(parameter.device)
         try:
-            yield
+            with standing_in(model, self._heads):
+                yield
         finally:
             embedding.active = True
-            for name, parameter in heads.items():
-                parameter.data = learned[name]
 
     def merge(self, model: nn.Module) -> nn.Module:
         """See `contracts.AddingMethod`: it cannot."""

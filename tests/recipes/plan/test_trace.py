@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -116,11 +119,16 @@ def test_a_model_that_looks_at_values_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("head", ["causal", "classification"])
-@pytest.mark.parametrize("method", ["freeze", "adapter", "prompt", "lora"])
-def test_every_method_is_traced_and_what_learns_is_counted(method: str, head: Head) -> None:
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("freeze", {}), ("adapter", {}), ("prompt", {}), ("lora", {}), ("lora", {"start": "pissa"})],
+)
+def test_every_method_is_traced_and_what_learns_is_counted(
+    method: str, options: dict[str, Any], head: Head
+) -> None:
     """PEFT moves modules, which fake parameters cannot stand: once it ended in a crash of the process."""
     config = preset_config("llama-nano", vocab_size=300, pad_token_id=0)
-    made = METHODS.load(method)
+    made = partial(METHODS.load(method), **options)
     trace = trace_step(config, shape(learning=Learning(head, made().apply)))
     with torch.device("meta"):
         model = made().apply(CLASSES[head].from_config(config))
