@@ -38,6 +38,24 @@ SCORES: Mapping[str, tuple[str, ...]] = {
 are."""
 
 
+_QUANTISED = (
+    "an adapter that learned on a quantised base gives other outputs on the base itself, and here both must be"
+    " the same; take lora, with train.activation_checkpointing: true and a smaller train.micro_batch_tokens where"
+    " memory is short"
+)
+_METHODS_NOT_HERE: Mapping[str, str] = {
+    "prefix": "prefix tuning gives vectors to every layer's attention, which packed rows cannot hold; take"
+    " prompt, whose vectors stand before the text as tokens do, or lora",
+    "qlora": _QUANTISED,
+}
+"""Methods that others have, and why they are not here; a registered one of the name comes first."""
+
+_OPTIONS_NOT_HERE: Mapping[tuple[str, str], str] = {
+    ("lora", name): _QUANTISED for name in ("base", "bits", "load_in_4bit", "load_in_8bit", "quantization")
+}
+"""The same of options, by method."""
+
+
 def check_score(objective: str, score: str) -> None:
     """Refuses a score that the objective's held-out rows never have.
 
@@ -74,8 +92,11 @@ def check_method(name: str) -> str:
     """`name`, if it is a registered method.
 
     Raises:
-        ValueError: saying which there are.
+        ValueError: saying which there are, and of some known ones why they are none of them.
     """
+    common = name.lower().replace("_", "-").removesuffix("-tuning")
+    if name not in METHODS and (reason := _METHODS_NOT_HERE.get(common)):
+        raise ValueError(f"there is no method {name}: {reason}")
     return _known("method", name, METHODS)
 
 
@@ -93,6 +114,8 @@ def check_options(registry: Registry, name: str, options: Mapping[str, Any]) -> 
     signature = inspect.signature(made)
     for option in options:
         if option not in signature.parameters:
+            if reason := _OPTIONS_NOT_HERE.get((name, option)):
+                raise ValueError(f"{name} has no option {option}: {reason}")
             near = nearest(option, signature.parameters)
             raise ValueError(
                 f"{name} has no option {option}; it has {', '.join(signature.parameters) or 'none'}"
