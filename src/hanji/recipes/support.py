@@ -39,9 +39,9 @@ are."""
 
 
 _QUANTISED = (
-    "an adapter that learned on a quantised base gives other outputs on the base itself, and here both must be"
-    " the same; take lora, with train.activation_checkpointing: true and a smaller train.micro_batch_tokens where"
-    " memory is short"
+    "an adapter that learned on a quantised base gives other outputs on the base itself, and here both must"
+    " be the same; take lora, with train.activation_checkpointing: true and a smaller"
+    " train.micro_batch_tokens where memory is short"
 )
 _METHODS_NOT_HERE: Mapping[str, str] = {
     "prefix": "prefix tuning gives vectors to every layer's attention, which packed rows cannot hold; take"
