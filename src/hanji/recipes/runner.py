@@ -22,8 +22,9 @@ from hanji.contracts.progress import Progress, Silent
 from hanji.recipes.context import Interrupted, StageContext
 from hanji.recipes.device import choose_device
 from hanji.recipes.fingerprint import Parents, parents_of, stage_fingerprint
+from hanji.recipes.foresight import foresee
 from hanji.recipes.link import Linked
-from hanji.recipes.schema import FinetuneStage, PretrainStage, Stage
+from hanji.recipes.schema import ComparedStage, FinetuneStage, PretrainStage, Stage
 from hanji.recipes.stages import MAKERS, RESUMED, WITHOUT_DEVICE
 from hanji.recipes.stopping import Stopper
 
@@ -80,9 +81,25 @@ class Run:
         wanted = self.linked.needed_for((self.until,)) if self.until else self.linked.order
         artifacts: dict[str, Artifact] = {}
         with self.stopper.listening():
+            self._foresee(wanted, artifacts)
             for number, name in enumerate(wanted, start=1):
                 artifacts[name] = self._stage(name, (number, len(wanted)), artifacts)
+                if self.linked.recipe.stages[name].makes == "data":
+                    self._foresee(wanted, artifacts)
         return artifacts
+
+    def _foresee(self, wanted: Sequence[str], artifacts: Mapping[str, Artifact]) -> None:
+        """Checks stages that are still to be made against the rows that are known by now."""
+        known = {**self.linked.given, **artifacts}
+        for name in wanted:
+            stage = self.linked.recipe.stages[name]
+            if name not in artifacts and isinstance(stage, PretrainStage | FinetuneStage | ComparedStage):
+                rows = {mix.data: known[mix.data] for mix in stage.data if mix.data in known}
+                places = {
+                    said: made.path if isinstance(made, Artifact) else Path(made)
+                    for said, made in rows.items()
+                }
+                foresee(name, stage, places)
 
     def _stage(self, name: str, count: tuple[int, int], artifacts: Mapping[str, Artifact]) -> Artifact:
         recipe = self.linked.recipe

@@ -19,18 +19,25 @@ FROM_NOTHING = ("clm", "mlm", "mlm+nsp", "mlm+sop", "classify")
 AGAINST_REFERENCE = ("dpo",)
 """Objectives that score a model against the one before its training."""
 
+PAIRS_DOCUMENTS = ("mlm+nsp",)
+"""Objectives that put texts of two documents together."""
+
 _LIKELIHOOD = ("loss", "perplexity", "bits_per_byte", "accuracy")
 _MASKED = ("loss", "perplexity", "accuracy")
 _PAIRS = ("accuracy", "loss", "reward_chosen", "reward_rejected")
+OF_LABELS: Mapping[str, tuple[str, ...]] = {
+    "classes": ("accuracy", "macro_f1", "matthews", "loss"),
+    "several": ("accuracy", "macro_f1", "loss"),
+    "number": ("pearson", "spearman", "mean_squared_error", "loss"),
+}
+"""Kind of label → what rows with such labels can be scored by."""
 SCORES: Mapping[str, tuple[str, ...]] = {
     "clm": _LIKELIHOOD,
     "sft": _LIKELIHOOD,
     "mlm": _MASKED,
     "mlm+nsp": (*_MASKED, "next_sentence_accuracy"),
     "mlm+sop": (*_MASKED, "sentence_order_accuracy"),
-    "classify": (
-        "accuracy", "macro_f1", "matthews", "pearson", "spearman", "mean_squared_error", "loss",
-    ),
+    "classify": tuple(dict.fromkeys(score for scores in OF_LABELS.values() for score in scores)),
     "reward": _PAIRS,
     "dpo": _PAIRS,
 }  # fmt: skip
