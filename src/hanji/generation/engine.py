@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hanji.contracts.errors import ConfigError, ModelError
-from hanji.generation.decoders import choose_decoder
+from hanji.generation.decoders import choose_decoder, head_size, stride
 from hanji.generation.prefixes import PrefixStore
 from hanji.generation.requests import Answer, FinishReason, Piece, Request, TokenLogprob
 from hanji.generation.sampling import Row, choose
@@ -336,6 +336,7 @@ def _context(model: Any, slots: int, wanted: int | None, cache_bytes: int) -> in
     config = model.config.get_text_config()
     reads: int | None = getattr(config, "max_position_embeddings", None)
     held = max(1, cache_bytes // (slots * bytes_per_token(model)) - 1)
+    held = held // stride(model) * stride(model) or held
     if wanted is None:
         return min(held, reads or held)
     for limit, who in ((reads, "the model reads"), (held, f"{cache_bytes:,} bytes hold for {slots} slots")):
@@ -350,6 +351,5 @@ def _context(model: Any, slots: int, wanted: int | None, cache_bytes: int) -> in
 def bytes_per_token(model: Any) -> int:
     """Bytes of the keys and values of one token."""
     config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * size * model.dtype.itemsize)
+    heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", 1)
+    return int(2 * config.num_hidden_layers * heads * head_size(model) * model.dtype.itemsize)
