@@ -18,9 +18,9 @@ States = list[tuple[Tensor, Tensor]]
 _PROBE = (13, 9)
 """Tokens of the two rows that a probe reads and decodes."""
 _STRIDE, _WIDE_STRIDE = 64, 512
-"""A step looks at a multiple of so many places, for heads of up to 64 numbers and for wider ones. Measured on
-CPU: the bits of attention over some places do not change with how many hidden ones follow, if the number is such
-a multiple; with any number they do, and a row's answer would depend on the longest of its neighbours."""
+"""A step looks at a multiple of so many places, for heads of up to 64 numbers and for wider ones. Measured
+on CPU: the bits of attention do not change with how many hidden places follow, where they come in such
+multiples; elsewhere they do, and an answer would depend on the longest of its neighbours."""
 _found: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
 """What the probe found of models that were asked before."""
 
