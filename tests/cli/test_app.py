@@ -48,6 +48,7 @@ def test_the_front_page_lists_every_verb_in_order() -> None:
 def test_the_front_page_imports_nothing_but_typer() -> None:
     assert not imported("--help") & {
         "torch",
+        "sqlalchemy",
         "transformers",
         "pydantic",
         "ruamel",

@@ -20,7 +20,7 @@ class Verb:
 
     Attributes:
         panel: the heading that it stands under.
-        code: `module:function`.
+        code: `module:function`, or a `typer.Typer` with verbs of its own.
         help: what it does, in a line.
     """
 
@@ -37,6 +37,8 @@ VERBS: Final[dict[str, Verb]] = {
     "evaluate": Verb("Make", "hanji.cli.verbs:evaluate", "Compare models; write a report with pictures."),
     "chat": Verb("Use", "hanji.cli.chat:chat", "Talk to a model in the terminal."),
     "predict": Verb("Use", "hanji.cli.predict:predict", "What comes next, what is hidden, which label."),
+    "deploy": Verb("Serve", "hanji.cli.deploy:deploy", "Point a name of the service at a model, or back."),
+    "keys": Verb("Serve", "hanji.cli.keys:keys", "Make, list and revoke the keys of a service."),
     "run": Verb("Recipes", "hanji.cli.run:run", "Make the stages of a recipe that are missing or stale."),
     "plan": Verb("Recipes", "hanji.cli.plan:plan", "Tell parameters, memory and time before anything runs."),
     "compare": Verb("Recipes", "hanji.cli.compare:compare", "Compare the ways to adapt a model; advise one."),
@@ -60,8 +62,12 @@ class Verbs(TyperGroup):
             return None
         verb = VERBS[cmd_name]
         module, _, function = verb.code.partition(":")
+        found = getattr(import_module(module), function)
+        if isinstance(found, typer.Typer):  # with verbs of its own
+            found.info.help = verb.help
+            return typer.main.get_command(found)
         own = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        own.command(cmd_name, help=verb.help)(getattr(import_module(module), function))
+        own.command(cmd_name, help=verb.help)(found)
         return typer.main.get_command(own)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
