@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
+from pathlib import Path
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from hanji.contracts.errors import ConfigError, ModelError
-from hanji.generation.decoders import choose_decoder, head_size, stride
+from hanji.generation.adapters import Adapters
+from hanji.generation.decoders import SlotDecoder, choose_decoder, head_size, stride
 from hanji.generation.prefixes import PrefixStore
 from hanji.generation.requests import Answer, FinishReason, Piece, Request, TokenLogprob
 from hanji.generation.sampling import Row, choose
@@ -65,6 +67,7 @@ class Engine:
         model: a causal model of transformers, whatever method it was trained by. Its own generation settings
             are not used.
         slots: requests at a time. Each step computes all of them, so take one for a single talk.
+        adapters: what lies in these directories answers under these names, over the same model.
         context: tokens that a prompt and its answer have together at most; None: as many as the model
             reads, and `cache_bytes` holds.
         cache_bytes: memory for keys and values.
@@ -72,6 +75,7 @@ class Engine:
 
     Raises:
         ConfigError: no slots, or a context that the memory does not hold.
+        ModelError: an adapter of another base, or one that must be served by itself.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Engine:
         tokenizer: TextDecoder,
         *,
         slots: int = SLOTS,
+        adapters: Mapping[str, str | Path] = MappingProxyType({}),
         context: int | None = None,
         cache_bytes: int = CACHE_BYTES,
         prefix_bytes: int = PREFIX_BYTES,
@@ -101,6 +106,9 @@ class Engine:
         model.eval()
         with torch.inference_mode():
             self._decoder, problem = choose_decoder(model, slots, self.context)
+        self.adapters = Adapters(model, slots)
+        for name, directory in adapters.items():
+            self.adapters.add(name, directory)
         if problem is not None:
             log.info("requests are decoded one by one, which is slower: %s", problem)
 
@@ -110,6 +118,7 @@ class Engine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.adapters.close()
         self.model.set_attn_implementation(self._own_attention)
         for module, training in self._was_training.items():
             module.training = training
@@ -123,7 +132,13 @@ class Engine:
         Raises:
             ModelError: for a prompt that is empty or leaves no room in the context.
         """
-        ids = opened(self.model, request.prompt)
+        ids = [*self.adapters.virtual_ids(request.adapter), *opened(self.model, request.prompt)]
+        if request.adapter is not None and not isinstance(self._decoder, SlotDecoder):
+            raise ModelError(
+                "this model decodes its requests one by one, and adapters cannot share it",
+                value=self.model.config.model_type,
+                hint="serve the adapter merged, as a model of its own",
+            )
         room = self.context - len(ids)
         if not ids or room < 1:
             raise no_room(len(ids), self.context)
@@ -182,11 +197,12 @@ class Engine:
                 continue
             handle.slot = self._free.pop()
             self.running[handle.slot] = handle
+            self.adapters.assign(handle.slot, handle.request.adapter)
             if handle.request.prompt_logprobs is None:
                 self._reuse(handle)
 
     def _reuse(self, handle: Handle) -> None:
-        for key in self.prefixes.keys(handle.ids, handle.request.adapter or ""):
+        for key in self.prefixes.keys(handle.ids, self.adapters.identity(handle.request.adapter)):
             states = self.prefixes.find(key)
             if states is None:
                 break
@@ -205,7 +221,9 @@ class Engine:
             self._note_prompt(handle, logits, start)
         if handle.read == len(handle.ids):
             self._continue([handle], logits[-1:])
-        elif keys := self.prefixes.keys(handle.ids[: handle.read + 1], handle.request.adapter or ""):
+        elif keys := self.prefixes.keys(
+            handle.ids[: handle.read + 1], self.adapters.identity(handle.request.adapter)
+        ):
             states = self._decoder.copy(handle.slot, start, handle.read)
             if states is not None:
                 self.prefixes.keep(keys[-1], states)
@@ -281,6 +299,7 @@ class Engine:
     def _leave(self, handle: Handle, last: Piece) -> None:
         if handle.slot >= 0:
             self._decoder.free(handle.slot)
+            self.adapters.assign(handle.slot, None)
             del self.running[handle.slot]
             self._free.append(handle.slot)
             handle.slot = -1

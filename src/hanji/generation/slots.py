@@ -53,6 +53,13 @@ def at(step: Step) -> Iterator[None]:
         _now.reset(token)
 
 
+def current_step() -> Step:
+    """The step of the forward pass that runs now."""
+    step = _now.get()
+    assert step is not None
+    return step
+
+
 class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     """Keys and values of one layer: [slots, key heads, places + 1, head size]; the last place is spare."""
 
@@ -76,8 +83,8 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         """Writes [rows, key heads, tokens, head size], and gives what the rows may look at."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        step = _now.get()
-        assert step is not None and self.keys is not None and self.values is not None
+        step = current_step()
+        assert self.keys is not None and self.values is not None
         found = []
         for kept, states in ((self.keys, key_states), (self.values, value_states)):
             if step.slot is None:
@@ -90,9 +97,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """How many keys there are, and the position of the first."""
-        step = _now.get()
-        assert step is not None
-        return step.length, 0
+        return current_step().length, 0
 
     def get_seq_length(self) -> int:
         """Not asked for where positions are given."""
@@ -148,8 +153,7 @@ def slot_mask(
     batch_size: int, q_length: int, kv_length: int, *_: Any, mask_function: Any, device: Any, **__: Any
 ) -> Tensor:
     """[rows, 1, tokens, places] bool: what each token may look at, by the model's own rule for its layer."""
-    step = _now.get()
-    assert step is not None
+    step = current_step()
     rows = torch.arange(batch_size, device=device)[:, None, None, None]
     heads = torch.zeros(1, dtype=torch.int64, device=device)[None, :, None, None]
     keys = torch.arange(kv_length, device=device)[None, None, None, :]

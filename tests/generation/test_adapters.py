@@ -1,0 +1,135 @@
+"""Adapters of all kinds over one base in one engine, each held against plain PEFT on its own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
+
+from generation.test_engine import Ids, prompts
+from hanji.contracts.errors import ModelError
+from hanji.generation import Engine, Request, Sampling
+from hanji.methods.bottleneck import BottleneckConfig
+from tiny_models import tiny
+
+NEW = 12
+KINDS: dict[str, Callable[[], Any]] = {
+    "lora": lambda: LoraConfig(r=4, target_modules="all-linear", lora_alpha=16),
+    "wide": lambda: LoraConfig(r=8, target_modules=["q_proj", "c_attn"], use_rslora=True),
+    "houlsby": lambda: BottleneckConfig(placement="houlsby", reduction_factor=4),
+    "parallel": lambda: BottleneckConfig(placement="parallel", reduction_factor=2, scaling=4.0),
+    "prompt": lambda: PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5),
+    "short": lambda: PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2),
+}
+
+
+@pytest.fixture(params=["llama", "gpt2", "qwen3"])
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def adapters(family: str, tmp_path: Path) -> dict[str, Path]:
+    found = {}
+    for name, make in KINDS.items():
+        model = get_peft_model(tiny(family), make())
+        generator = torch.Generator().manual_seed(len(name))
+        with torch.no_grad():
+            for weight in model.parameters():
+                if weight.requires_grad:
+                    weight.copy_(torch.randn(weight.shape, generator=generator) * 0.2)
+        model.save_pretrained(tmp_path / name)
+        found[name] = tmp_path / name
+    return found
+
+
+def by_peft(family: str, directory: Path, prompt: list[int]) -> list[int]:
+    model = PeftModel.from_pretrained(tiny(family), directory).eval()
+    ids = list(prompt)
+    with torch.no_grad():
+        for _ in range(NEW):
+            ids.append(int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+def test_each_answers_as_it_does_alone(family: str, adapters: dict[str, Path]) -> None:
+    asked = prompts(8)
+    names = [*adapters, None, "lora"]
+    requests = [
+        Request(prompt=prompt, adapter=name, max_new_tokens=NEW, stop_ids=())
+        for prompt, name in zip(asked, names, strict=True)
+    ]
+    with Engine(tiny(family), Ids(), slots=3, block=16, adapters=adapters) as engine:
+        mixed = engine.run(requests)
+        again = engine.run(reversed(requests))
+    assert [answer.ids for answer in mixed] == [answer.ids for answer in reversed(again)]
+    with Engine(tiny(family), Ids(), slots=3, block=16) as engine:
+        base = engine.run([Request(prompt=asked[6], max_new_tokens=NEW, stop_ids=(), logprobs=0)])[0]
+    assert mixed[6].ids == base.ids
+    for prompt, name, answer in zip(asked, names, mixed, strict=True):
+        if name is not None:
+            assert answer.ids == by_peft(family, adapters[name], prompt), name
+
+
+def test_prefixes_of_different_adapters_are_not_mixed_up(tmp_path: Path) -> None:
+    config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+    get_peft_model(tiny("llama"), config).save_pretrained(tmp_path / "one")
+    shared = prompts(1, 61)[0] * 2
+    with Engine(tiny("llama"), Ids(), slots=2, block=16, adapters={"one": tmp_path / "one"}) as engine:
+        ask = [Request(prompt=shared, adapter=name, max_new_tokens=6, logprobs=0) for name in (None, "one")]
+        first = engine.run(ask)
+        second = engine.run(ask)
+    assert [answer.reused for answer in first] == [0, 0]
+    assert all(answer.reused >= 16 for answer in second)
+    assert [answer.logprobs for answer in first] == [answer.logprobs for answer in second]
+
+
+def test_a_drawn_answer_does_not_depend_on_neighbours_with_adapters(tmp_path: Path) -> None:
+    for rank in (2, 8):
+        config = LoraConfig(r=rank, target_modules="all-linear", init_lora_weights=False)
+        get_peft_model(tiny("llama"), config).save_pretrained(tmp_path / str(rank))
+    own, *others = (
+        Request(
+            prompt=[5, 6, 7 + index], adapter=name, max_new_tokens=20, logprobs=0,
+            sampling=Sampling(temperature=1.0, seed=index),
+        )
+        for index, name in enumerate(("2", "8", None, "8", "2"))
+    )  # fmt: skip
+    adapters = {"2": tmp_path / "2", "8": tmp_path / "8"}
+    with Engine(tiny("llama"), Ids(), slots=3, adapters=adapters) as engine:
+        alone = engine.run([own])[0]
+        together = engine.run([*others, own])[-1]
+    assert alone.ids == together.ids
+
+
+def test_adapters_come_and_go_from_memory(tmp_path: Path) -> None:
+    for name in "abc":
+        config = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+        get_peft_model(tiny("llama"), config).save_pretrained(tmp_path / name)
+    with Engine(tiny("llama"), Ids(), slots=2) as engine:
+        for name in "abc":
+            engine.adapters.add(name, tmp_path / name)
+        engine.adapters.kept = 1
+        asked = [Request(prompt=[5, 6], adapter=name, max_new_tokens=4) for name in "abcabc"]
+        answers = engine.run(asked)
+        assert [answer.ids for answer in answers[:3]] == [answer.ids for answer in answers[3:]]
+        assert len(engine.adapters._loaded) == 1
+        engine.adapters.remove("b")
+        with pytest.raises(ModelError, match="no adapter of this name"):
+            engine.submit(Request(prompt=[5], adapter="b"))
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (LoraConfig(r=2, target_modules="all-linear", use_dora=True), "DoRA"),
+        (LoraConfig(r=2, target_modules="all-linear", modules_to_save=["lm_head"]), "head of its own"),
+        (LoraConfig(r=2, target_modules="all-linear", bias="all"), "biases"),
+    ],
+)
+def test_one_of_another_form_is_refused_with_the_reason(config: Any, reason: str, tmp_path: Path) -> None:
+    get_peft_model(tiny("gpt2"), config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=reason):
+        Engine(tiny("gpt2"), Ids(), slots=1, adapters={"odd": tmp_path})
