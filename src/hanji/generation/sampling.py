@@ -124,7 +124,9 @@ def _adjust(logits: Tensor, row: Row) -> None:
     for token, bias in sampling.logit_bias.items():
         logits[token] += bias
     if row.allowed is not None:
-        logits.masked_fill_(~row.allowed, float("-inf"))
+        known = len(row.allowed)  # a model may have more logits than its tokenizer has tokens
+        logits[:known].masked_fill_(~row.allowed.to(device), float("-inf"))
+        logits[known:] = float("-inf")
 
 
 def _draw(logits: Tensor, rows: Sequence[Row], narrows: bool) -> Tensor:

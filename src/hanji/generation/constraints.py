@@ -1,0 +1,110 @@
+"""Answers that must be of a form: a JSON schema, a regular expression, a grammar. By llguidance (extra)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hanji.contracts.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hanji.tokenizers.tokenizer import Tokenizer
+
+_known: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+"""llguidance's form of tokenizers that were used before: making one takes up to a second."""
+
+
+def json_schema(tokenizer: Tokenizer, schema: Mapping[str, Any] | bool) -> GrammarConstraint:
+    """Answers are JSON of this schema.
+
+    Raises:
+        ConfigError: a schema that cannot be followed, or llguidance is not installed.
+    """
+    guidance = _guidance()
+    try:
+        text = json.dumps(schema)
+        grammar = guidance.LLMatcher.grammar_from_json_schema(text, {"whitespace_flexible": False})
+    except (ValueError, RecursionError, TypeError) as error:
+        raise ConfigError(
+            "this JSON schema cannot be read", where="schema", hint=str(error).splitlines()[0][:300]
+        ) from error
+    return GrammarConstraint(tokenizer, grammar, "schema")
+
+
+def json_object(tokenizer: Tokenizer) -> GrammarConstraint:
+    """Answers are a JSON object, whatever is in it."""
+    return json_schema(tokenizer, {"type": "object"})
+
+
+def regex(tokenizer: Tokenizer, pattern: str) -> GrammarConstraint:
+    """Answers match the whole of a regular expression, as Rust's `regex` writes them.
+
+    Raises:
+        ConfigError: as `json_schema`.
+    """
+    return GrammarConstraint(tokenizer, _guidance().LLMatcher.grammar_from_regex(pattern), "regex")
+
+
+def lark(tokenizer: Tokenizer, grammar: str) -> GrammarConstraint:
+    """Answers follow a grammar, as Lark writes them.
+
+    Raises:
+        ConfigError: as `json_schema`.
+    """
+    return GrammarConstraint(tokenizer, _guidance().LLMatcher.grammar_from_lark(grammar), "grammar")
+
+
+class GrammarConstraint:
+    """A grammar at its present state, for one answer; see `generation.requests.Constraint`.
+
+    Args:
+        kind: what the grammar was made from, for messages.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, grammar: str, kind: str) -> None:
+        guidance = _guidance()
+        known = _known.get(tokenizer)
+        if known is None:
+            from llguidance.hf import from_tokenizer
+
+            known = _known[tokenizer] = from_tokenizer(
+                tokenizer.hf, n_vocab=tokenizer.vocabulary_size, eos_token=list(tokenizer.eos_ids)
+            )
+        self._size = tokenizer.vocabulary_size
+        self._matcher = guidance.LLMatcher(known, grammar, log_level=0)
+        if problem := self._matcher.get_error():
+            raise ConfigError(
+                f"this {kind} cannot be followed", where=kind, hint=str(problem).splitlines()[0][:300]
+            )
+
+    def allowed(self) -> Tensor:
+        """[vocabulary] bool: the tokens that may come next; those that end an answer where it may end."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        return torch.from_numpy(np.unpackbits(bits, bitorder="little")[: self._size].astype(np.bool_))
+
+    def accept(self, token: int) -> None:
+        """The answer goes on with `token`."""
+        if not self._matcher.is_stopped():
+            self._matcher.consume_token(token)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether what was accepted is a whole answer."""
+        return bool(self._matcher.is_accepting())
+
+
+def _guidance() -> Any:
+    try:
+        import llguidance
+    except ImportError as error:
+        raise ConfigError(
+            "answers of a given form need llguidance, which is not installed",
+            hint="pip install 'hanji[constraints]'",
+        ) from error
+    return llguidance
