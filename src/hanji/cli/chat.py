@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from hanji.cli.options import RUNS, Runs
 from hanji.contracts.errors import HanjiError, ModelError
 
 if TYPE_CHECKING:
+    from hanji.generation import Engine, Sampling
     from hanji.tokenizers.tokenizer import Tokenizer
 
 COMMANDS = "/reset begins anew · /quit ends · Ctrl-C stops an answer"
@@ -49,8 +50,15 @@ def chat(
             value=name,
             hint=f'fine-tune it on chats, or try: hanji predict {name} "Once upon a time"',
         )
-    sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-    talk = Conversation(model, tokenizer, system, sampling, seed)
+    from hanji.generation import Engine, Sampling
+
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    with Engine(model, tokenizer, slots=1) as engine:
+        talk = Conversation(engine, tokenizer, system, sampling, max_new_tokens)
+        _hold(talk, name)
+
+
+def _hold(talk: Conversation, name: str) -> None:
     if sys.stdin.isatty():
         messages().print(f"[bold]{name}[/]  [dim]{COMMANDS}[/]")
         _talk(talk)
@@ -65,15 +73,15 @@ class Conversation:
     """What was said so far, and who answers.
 
     Attributes:
-        sampling: arguments of `generation.stream`.
-        seed: of the first answer; each further one has the next.
+        engine: what was read of the conversation before is not read again.
+        sampling: its seed is that of the first answer; each further one has the next.
     """
 
-    model: Any
+    engine: Engine
     tokenizer: Tokenizer
     system: str | None
-    sampling: dict[str, Any]
-    seed: int
+    sampling: Sampling
+    max_new_tokens: int
     turns: list[dict[str, str]] = field(default_factory=list)
 
     def reset(self) -> None:
@@ -86,31 +94,28 @@ class Conversation:
         Raises:
             HanjiError: the chat does not fit the template or the context; the question is then forgotten.
         """
-        from hanji.generation import stream
+        from hanji.generation import Request
 
         asked = [*self.turns, {"role": "user", "content": question}]
         opening = [{"role": "system", "content": self.system}] if self.system else []
-        ids = self.tokenizer.encode_chat([*opening, *asked], add_generation_prompt=True).ids.tolist()
-        pieces = stream(
-            self.model, self.tokenizer, ids, seed=self.seed + len(self.turns) // 2, **self.sampling
+        request = Request(
+            prompt=self.tokenizer.encode_chat([*opening, *asked], add_generation_prompt=True).ids.tolist(),
+            sampling=replace(self.sampling, seed=self.sampling.seed + len(self.turns) // 2),
+            max_new_tokens=self.max_new_tokens,
         )
         said: list[str] = []
+        pieces = self.engine.stream(request)
         try:
-            while True:
-                try:
-                    piece = next(pieces)
-                except StopIteration as end:
-                    if end.value == "length":
-                        messages().print(
-                            "\n[dim](cut off: --max-new-tokens, or the model's context, is reached)[/]",
-                            end="",
-                        )
-                    return
-                said.append(piece)
-                yield piece
+            for piece in pieces:
+                said.append(piece.text)
+                yield piece.text
+                if piece.finish_reason == "length":
+                    messages().print(
+                        "\n[dim](cut off: --max-new-tokens, or the model's context, is reached)[/]", end=""
+                    )
         finally:
             pieces.close()
-            if said:
+            if any(said):
                 self.turns = [*asked, {"role": "assistant", "content": "".join(said)}]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import torch
 
 from hanji.contracts.random_keys import mix
 from hanji.generation.engine import Engine, no_room
-from hanji.generation.requests import FinishReason, Piece, Request
+from hanji.generation.requests import FinishReason, Request
 from hanji.generation.sampling import Sampling
 from hanji.generation.text import TextDecoder
 
@@ -101,21 +100,19 @@ def stream(
     Returns:
         The generator's value (of `yield from`): the finish reason.
     """
-    arrived: deque[Piece] = deque()
-    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=int(mix(seed, 0)))
+    request = Request(
+        prompt=prompt,
+        sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=int(mix(seed, 0))),
+        max_new_tokens=max_new_tokens,
+        stop_ids=stop_ids,
+    )
     with Engine(model, tokenizer, slots=1) as engine:
-        request = Request(prompt=prompt, sampling=sampling, max_new_tokens=max_new_tokens, stop_ids=stop_ids)
-        engine.submit(request, arrived.append)
-        while True:
-            engine.step()
-            while arrived:
-                piece = arrived.popleft()
-                if piece.error is not None:
-                    raise piece.error
-                if piece.text:
-                    yield piece.text
-                if piece.finish_reason is not None:
-                    return piece.finish_reason
+        for piece in engine.stream(request):
+            if piece.text:
+                yield piece.text
+            if piece.finish_reason is not None:
+                return piece.finish_reason
+    raise AssertionError("the last piece has a finish reason")
 
 
 def room_for_answer(model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -162,6 +162,33 @@ class Engine:
             if handle.answer.error is not None:
                 raise handle.answer.error
         return [handle.answer for handle in handles]
+
+    def stream(self, request: Request) -> Generator[Piece, None, Answer]:
+        """The answer to one request piece by piece, as they are asked for; others under way go on beside it.
+
+        Closing the iterator cancels the request.
+
+        Returns:
+            The generator's value (of `yield from`): the whole answer.
+
+        Raises:
+            ModelError: as `run`.
+        """
+        arrived: deque[Piece] = deque()
+        handle = self.submit(request, arrived.append)
+        try:
+            while not handle.is_done or arrived:
+                if not arrived:
+                    self.step()
+                while arrived:
+                    yield arrived.popleft()
+        finally:
+            if not handle.is_done:
+                handle.cancel()
+                self._release()
+        if handle.answer.error is not None:
+            raise handle.answer.error
+        return handle.answer
 
     @torch.inference_mode()
     def step(self) -> bool:
