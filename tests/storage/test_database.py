@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -175,12 +176,24 @@ def test_sqlite_readers_go_on_and_writers_wait(tmp_path: Path) -> None:
         thread.start()
         held.wait()
         began = time.monotonic()
-        assert aliases.Aliases(database).current() == {}
+        with Database.open(url) as newcomer:
+            assert aliases.Aliases(newcomer).current() == {}
         assert time.monotonic() - began < 0.25
         aliases.Aliases(database).deploy("a", "a/b/c")
         waited = time.monotonic() - began
         thread.join()
     assert waited > 0.2
+
+
+def test_sqlite_waits_for_whoever_writes_a_new_file(tmp_path: Path) -> None:
+    """Where another turns WAL on, or writes before it is on, SQLite itself says at once that it is locked."""
+    other = sqlite3.connect(tmp_path / "hanji.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.3, other.close)
+    timer.start()
+    with Database.open(parse(f"sqlite:///{tmp_path}/hanji.db", "test")) as database:
+        assert aliases.Aliases(database).current() == {}
+    timer.join()
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from threading import Lock
 from typing import Final
 
-from sqlalchemy import Index, or_, select, text, update
+from sqlalchemy import Index, bindparam, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -53,6 +53,10 @@ class ApiKey(Base):
     created: Mapped[datetime] = mapped_column(default_factory=now)
     last_used: Mapped[datetime | None] = mapped_column(default=None)
     revoked: Mapped[datetime | None] = mapped_column(default=None)
+
+
+_BY_SHA256: Final = select(ApiKey).where(ApiKey.sha256 == bindparam("sha256"))
+"""Built once: every request asks it."""
 
 
 class Keys:
@@ -106,7 +110,7 @@ class Keys:
             return None
         sha256 = _sha256(token)
         with self._database.read() as session:
-            key = session.scalar(select(ApiKey).where(ApiKey.sha256 == sha256))
+            key = session.scalar(_BY_SHA256, {"sha256": sha256})
         if key is None or not hmac.compare_digest(key.sha256, sha256) or key.revoked is not None:
             return None
         with self._lock:

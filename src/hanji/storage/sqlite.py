@@ -36,8 +36,7 @@ def prepare(connection: Any, _record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000}")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")
-    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        _turn_on_wal(connection)
+    _turn_on_wal(connection)
 
 
 def begin(connection: Connection) -> None:
@@ -47,15 +46,14 @@ def begin(connection: Connection) -> None:
 
 
 def _turn_on_wal(connection: Any) -> None:
-    """The mode is the file's, and stays; SQLite does not wait for others here, so we do."""
+    """The mode is the file's, and stays; SQLite does not wait here for others who turn it on, so we do."""
     deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise
-            if time.monotonic() > deadline:
+            busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if not busy or time.monotonic() > deadline:
                 raise
             time.sleep(_PAUSE_SECONDS)
