@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import nn
 
+from hanji.contracts.blocks import block_list
 from hanji.contracts.errors import ConfigError
 from hanji.contracts.protocols import Encoder
-from hanji.methods.modules import block_list, head_modules
+from hanji.methods.modules import head_modules
 
 
 class Freeze:

@@ -12,11 +12,12 @@ from peft import LoraConfig
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from hanji.contracts.blocks import block_list
 from hanji.contracts.errors import ConfigError, nearest
 from hanji.contracts.protocols import Encoder
 from hanji.methods.attached import Attached, AttachingMethod
 from hanji.methods.lora_starts import TakingStart, as_plain_lora, take_from_base
-from hanji.methods.modules import block_list, linear_names, standing_in
+from hanji.methods.modules import linear_names, standing_in
 
 Start = Literal["default", "gaussian", "orthogonal", "pissa", "pissa_niter_16", "olora"]
 

@@ -1,4 +1,4 @@
-"""Parts of a transformers model, found by its structure: blocks, head, linear modules."""
+"""Parts of a transformers model, found by its structure: head, linear modules."""
 
 from __future__ import annotations
 
@@ -12,14 +12,6 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers.pytorch_utils import Conv1D
 
 LINEAR = (nn.Linear, Conv1D)
-
-
-def block_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The transformer blocks, first to last, and their name: the outermost list of modules, the longest of
-    equals."""
-    lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
-    assert lists, f"{type(model).__name__} has no list of blocks"
-    return min(lists, key=lambda named: (named[0].count("."), -len(named[1])))
 
 
 def linear_names(module: nn.Module) -> list[str]:

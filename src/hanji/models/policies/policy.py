@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hanji.contracts.batch import Batch
+from hanji.contracts.blocks import block_list
 from hanji.contracts.progress import Progress, Silent
 from hanji.models import probe
 from hanji.models.attention import Documents, packed_masks
@@ -72,7 +73,7 @@ class ModelPolicy(nn.Module, ABC):
 
     def layers(self) -> list[nn.Module]:
         """The transformer blocks, first to last: what FSDP shards and freezing counts."""
-        return blocks_of(self.model)
+        return list(block_list(self.model)[1])
 
     def negative_log_likelihood(self, batch: Batch) -> Mapping[str, Tensor]:
         """See `contracts.Policy`."""
@@ -166,13 +167,6 @@ class ModelPolicy(nn.Module, ABC):
         if self.packs(batch):
             return states[0]
         return states[batch.padded(self.pad_id)[1]]
-
-
-def blocks_of(model: nn.Module) -> list[nn.Module]:
-    """The transformer blocks of a model, first to last."""
-    lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
-    outermost = min(lists, key=lambda named: (named[0].count("."), -len(named[1])), default=("", ()))
-    return list(outermost[1])
 
 
 def _has_segments(config: Any) -> bool:
