@@ -37,6 +37,7 @@ VERBS: Final[dict[str, Verb]] = {
     "evaluate": Verb("Make", "hanji.cli.verbs:evaluate", "Compare models; write a report with pictures."),
     "chat": Verb("Use", "hanji.cli.chat:chat", "Talk to a model in the terminal."),
     "predict": Verb("Use", "hanji.cli.predict:predict", "What comes next, what is hidden, which label."),
+    "export": Verb("Use", "hanji.cli.export:export", "Write a model for other programs: GGUF, ONNX, PEFT."),
     "deploy": Verb("Serve", "hanji.cli.deploy:deploy", "Point a name of the service at a model, or back."),
     "keys": Verb("Serve", "hanji.cli.keys:keys", "Make, list and revoke the keys of a service."),
     "run": Verb("Recipes", "hanji.cli.run:run", "Make the stages of a recipe that are missing or stale."),
