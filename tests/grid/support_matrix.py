@@ -34,6 +34,8 @@ which it checks that
 - switched off, what was added leaves the base model to the bit; merged, a `lora` gives the same;
 - stopped and resumed, the run saves the same bytes; packed, documents give what they give padded.
 
+So are a few cells of each variant of LoRA: `start: pissa`, `pissa_niter_16` and `olora`, `rslora`, `dora`, `biases`.
+
 Everything else is refused with its reason before weights are loaded. The suite makes this page, too, and
 fails where it is not current: `PYTHONPATH=tests python -m grid.support_matrix > docs/reference/support-matrix.md`.
 """  # noqa: E501 - a command is not broken
