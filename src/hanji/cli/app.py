@@ -38,6 +38,7 @@ VERBS: Final[dict[str, Verb]] = {
     "chat": Verb("Use", "hanji.cli.chat:chat", "Talk to a model in the terminal."),
     "predict": Verb("Use", "hanji.cli.predict:predict", "What comes next, what is hidden, which label."),
     "export": Verb("Use", "hanji.cli.export:export", "Write a model for other programs: GGUF, ONNX, PEFT."),
+    "serve": Verb("Serve", "hanji.cli.serve:serve", "Serve models over HTTP, as OpenAI's clients know it."),
     "deploy": Verb("Serve", "hanji.cli.deploy:deploy", "Point a name of the service at a model, or back."),
     "keys": Verb("Serve", "hanji.cli.keys:keys", "Make, list and revoke the keys of a service."),
     "run": Verb("Recipes", "hanji.cli.run:run", "Make the stages of a recipe that are missing or stale."),

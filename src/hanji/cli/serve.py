@@ -1,0 +1,194 @@
+"""`hanji serve`: models over HTTP, as OpenAI's clients know it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hanji.cli.console import messages
+from hanji.cli.loading import Device, load, locate
+from hanji.cli.options import RUNS, Runs
+
+if TYPE_CHECKING:
+    import socket
+
+    from hanji.serving.limits import Limits
+    from hanji.serving.models import Settings, Start
+    from hanji.serving.service import Service
+    from hanji.storage.database import Database
+
+GIB = 2**30
+
+
+def serve(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            help="Models: artifacts (recipe/stage or stage), aliases, directories, hub ids, .gguf files.",
+        ),
+    ],
+    host: Annotated[str, typer.Option("--host", help="The address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
+    slots: Annotated[int, typer.Option("--slots", min=1, help="Answers of a model at a time.")] = 16,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            "--context", min=2, show_default="what the model reads and the memory holds",
+            help="Tokens of a prompt and its answer.",
+        ),
+    ] = None,
+    cache_gib: Annotated[
+        float, typer.Option("--cache-gib", min=0.01, help="Memory for a model's keys and values.")
+    ] = 2.0,
+    queue: Annotated[
+        int, typer.Option("--queue", min=0, help="Answers of a model that may wait for a slot.")
+    ] = 64,
+    timeout_seconds: Annotated[
+        float, typer.Option("--timeout-seconds", min=0.1, help="Longest time for a request.")
+    ] = 600.0,
+    drain_seconds: Annotated[
+        float, typer.Option("--drain-seconds", min=1, help="Given to answers on their way at the end.")
+    ] = 30.0,
+    max_body_mib: Annotated[
+        float, typer.Option("--max-body-mib", min=0.001, help="Largest body of a request.")
+    ] = 8.0,
+    pooling: Annotated[
+        str | None,
+        typer.Option(
+            "--pooling", metavar="mean|cls|last", show_default="mean for encoders, last for decoders",
+            help="How an embedding comes from a text's tokens.",
+        ),
+    ] = None,
+    keys: Annotated[
+        bool | None,
+        typer.Option(
+            "--keys/--no-keys", show_default="keys, unless only this machine reaches the address",
+            help="Whether an API key is wanted (hanji keys).",
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="Another name that this service is called by."),
+    ] = None,
+    log_requests: Annotated[
+        bool, typer.Option("--log-requests", help="Keep requests and answers in the database.")
+    ] = False,
+    retention_days: Annotated[
+        float | None,
+        typer.Option("--retention-days", min=0.01, help="Delete what was kept after so many days."),
+    ] = None,
+    device: Device = "auto",
+    runs: Runs = RUNS,
+) -> None:  # fmt: skip
+    """See `cli.app.VERBS`."""
+    from hanji.contracts.errors import ConfigError
+    from hanji.serving import server
+    from hanji.serving.app import create_app
+    from hanji.serving.limits import Limits
+    from hanji.serving.models import POOLINGS, Settings
+    from hanji.storage.database import Database
+    from hanji.storage.location import database_url
+
+    if pooling is not None and pooling not in POOLINGS:
+        raise ConfigError(
+            "There is no such pooling", where="--pooling", value=pooling, expected=", ".join(POOLINGS)
+        )
+    if retention_days is not None and not log_requests:
+        raise ConfigError("Nothing is kept", where="--retention-days", hint="add --log-requests")
+    settings = Settings(slots, context, int(cache_gib * GIB), pooling)
+    limits = Limits(
+        body_bytes=int(max_body_mib * 2**20), queue=queue, seconds=timeout_seconds,
+        drain_seconds=drain_seconds,
+    )  # fmt: skip
+    is_private = server.is_loopback(host)
+    hosts = server.LOOPBACK_NAMES | {name.lower() for name in allow_host or ()}
+    bound = server.listen(host, port)
+    with Database.open(database_url(runs)) as database:
+        sources = Sources(names, runs, device, settings, queue, database)
+        service = sources.service(limits)
+        if not is_private if keys is None else keys:
+            sources.want_keys(service)
+        service.hosts = frozenset(hosts) if is_private and service.keys is None else None
+        if log_requests:
+            sources.log_requests(service, retention_days)
+        server.serve(create_app(service), bound, drain_seconds, lambda: _say(bound, service))
+
+
+class Sources:
+    """Where the models come from that are served.
+
+    Raises:
+        HanjiError: nothing loadable is called so, two are called the same, or a limit is out of its range.
+    """
+
+    def __init__(
+        self, names: list[str], runs: Path, device: str, settings: Settings, queue: int, database: Database
+    ) -> None:
+        from hanji.contracts.errors import ConfigError
+        from hanji.serving.models import Models
+        from hanji.storage.aliases import Aliases
+
+        self._runs, self._device, self._settings, self._queue = runs, device, settings, queue
+        self._database, self._aliases = database, Aliases(database)
+        known = {alias: found.artifact for alias, found in self._aliases.current().items()}
+        self._standing = {name: known[name] for name in names if name in known}
+        starts: dict[str, Start] = {}
+        for name in names:
+            called = name if name in known or not Path(name).exists() else Path(name).resolve().name
+            if called in starts:
+                raise ConfigError("Two models cannot be called the same", where="NAME", value=called)
+            starts[called] = self._load(called, self._standing.get(name), name)
+        self.models = Models(starts)
+
+    def service(self, limits: Limits) -> Service:
+        """A service of these models, which follows the aliases among them."""
+        from hanji.serving.chores import FollowAliases
+        from hanji.serving.service import Service
+        from hanji.storage.feedback import FeedbackBook
+
+        service = Service(self.models, limits, feedback=FeedbackBook(self._database))
+        if self._standing:
+            service.chores = [FollowAliases(self.models, self._aliases, self._standing, self._load)]
+        return service
+
+    def want_keys(self, service: Service) -> None:
+        """Lets in only who has a key."""
+        from hanji.serving.chores import NoteKeys
+        from hanji.storage.keys import Keys
+
+        service.keys = Keys(self._database)
+        service.chores = [*service.chores, NoteKeys(service.keys)]
+        if not any(key.revoked is None for key in service.keys.all()):
+            messages().print("[yellow]There are no keys yet:[/] hanji keys create NAME")
+
+    def log_requests(self, service: Service, retention_days: float | None) -> None:
+        """Keeps what is asked and answered."""
+        from hanji.serving.journal import Journal
+        from hanji.storage.request_log import RequestLog
+
+        service.journal = Journal(RequestLog(self._database), retention_days, service.metrics.log_lost)
+
+    def _load(self, called: str, artifact: str | None, name: str | None = None) -> Start:
+        """Loads a model, so that it can answer to `called`."""
+        from functools import partial
+
+        from hanji.artifacts.models import head_in
+        from hanji.serving.models import Loaded, start
+
+        source = str(self._runs / artifact) if artifact is not None else locate(name or called, self._runs)
+        model, tokenizer = load(source, self._runs, self._device)
+        place, root = Path(source).resolve(), self._runs.resolve()
+        told = place.relative_to(root).as_posix() if place.is_relative_to(root) else called
+        loaded = Loaded(model, tokenizer, head_in(source), told)
+        return partial(start, called, loaded, self._settings, self._queue)
+
+
+def _say(bound: socket.socket, service: Service) -> None:
+    host, port = bound.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    door = "an API key is wanted" if service.keys is not None else "no key is wanted"
+    names = ", ".join(service.models.names)
+    messages().print(f"[bold]{names}[/] at [cyan]http://{shown}:{port}/v1[/]  [dim]{door}; Ctrl-C ends[/]")
