@@ -1,6 +1,6 @@
 """What each rank of `test_parallel` runs, under torchrun or alone: train, save, resume, and report.
 
-python ranks_program.py DIRECTORY straight|resume FAMILY
+python ranks_program.py DIRECTORY straight|resume FAMILY[:METHOD]
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from hanji.contracts.errors import ConfigError, TrainingError
 from hanji.contracts.rows import TokenRows
+from hanji.methods.freeze import Freeze
+from hanji.methods.full import Full
+from hanji.methods.lora import Lora
 from hanji.models.policies import CausalPolicy
 from hanji.objectives.clm import CausalLanguageModelling
+from hanji.training.callbacks import Advance
 from hanji.training.checkpoints import Checkpoints
 from hanji.training.loop import Run, fit
 from hanji.training.non_finite import NonFinite
@@ -28,6 +32,11 @@ from hanji.training.optimizers import build_optimizers
 from hanji.training.parallel import Parallel
 from tiny_models import FAMILIES, VOCABULARY
 
+METHODS: dict[str, Any] = {
+    "": Full(),
+    "thawing": Freeze(top_layers=2, head=False, gradually=0.6),
+    "pissa": Lora(rank=4, start="pissa"),
+}
 LENGTHS = np.array([20, 5, 33, 8, 12, 27, 3], np.int64)  # an odd number: the ranks' shares are not alike
 
 
@@ -59,7 +68,8 @@ def tied_decoder(family: str) -> Any:
 
 
 def make_run(parallel: Parallel, family: str, directory: Path) -> Run:
-    policy = CausalPolicy(tied_decoder(family), pad_id=0)
+    name, _, method = family.partition(":")
+    policy = CausalPolicy(METHODS[method].apply(tied_decoder(name)), pad_id=0)
     parallel.shard(policy, policy.layers())
     return Run(
         policy=policy, objective=CausalLanguageModelling(), rows=Shares(parallel, 0),
@@ -80,12 +90,18 @@ def train(parallel: Parallel, directory: Path, mode: str, family: str) -> None:
         run.step = state["step"]
         run.rows = Shares(parallel, run.step)
 
+    advance = Advance(METHODS[family.partition(":")[2]], run)
+    learning: list[int] = []
+
     def each_step(run: Run, report: Any) -> None:
         reports.append([report.loss, report.gradient_norm, report.tokens])
+        learning.append(sum(parameter.requires_grad for parameter in run.policy.parameters()))
         if mode == "straight" and run.step == 3:
             store.save(3, run.policy, run.optimizers, {"step": 3}, score=1.0)
 
-    fit(run, [each_step])
+    fit(run, [each_step, advance])
+    if family.endswith("thawing"):  # the lower block joins before the fifth step
+        assert learning == sorted(learning) and learning[-2] == learning[-1] == 2 * learning[0], learning
     state = parallel.gather_full_state(run.policy.model)
     if not parallel.main:
         assert state == {}
@@ -146,7 +162,7 @@ if __name__ == "__main__":
     modes = sys.argv[2].split(",")
     for mode in modes:
         train(parallel, Path(sys.argv[1]) / mode, mode, sys.argv[3])
-    if parallel.world_size > 1:
+    if parallel.world_size > 1 and ":" not in sys.argv[3]:
         damage(parallel, Path(sys.argv[1]))
         talk(parallel)
     parallel.close()

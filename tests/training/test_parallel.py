@@ -28,7 +28,7 @@ def relative_difference(ours: Path, theirs: Path) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "llama:thawing", "llama:pissa"])
 def test_two_ranks_train_like_one_and_each_resumes_the_other(family: str, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     ranks_program.train(SINGLE, one / "straight", "straight", family)
@@ -48,7 +48,8 @@ def test_two_ranks_train_like_one_and_each_resumes_the_other(family: str, tmp_pa
     theirs = json.loads((one / "straight" / "straight-1.json").read_text())
     for mine, its in zip(ours, theirs, strict=True):
         assert mine == pytest.approx(its, rel=1e-6)  # the loss is told in float32
-    assert max(norm for _, norm, _ in theirs) > 0.5  # gradients were clipped
+    if ":" not in family:
+        assert max(norm for _, norm, _ in theirs) > 0.5  # gradients were clipped
 
     assert relative_difference(two / "resume" / "resume-2.safetensors", straight) < 1e-11
     (one / "resume").mkdir()

@@ -169,10 +169,14 @@ class Parallel:
         if precision == "bf16":
             mixed = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
         mesh = init_device_mesh(self.device.type, (self.world_size,))
+        thawing = {name for name, p in policy.named_parameters() if getattr(p, "thaws", False)}
         for module in (*layers, policy):
             sharded = fully_shard(module, mesh=mesh, mp_policy=mixed)
             sharded.set_gradient_divide_factor(1.0)
             sharded.set_force_sum_reduction_for_comms(True)  # Gloo has no scaled sum
+        for name, parameter in policy.named_parameters():  # other objects than before
+            if name in thawing:
+                parameter.thaws = True  # type: ignore[attr-defined]
         # An expert that saw no token on this rank still takes part in the reduction.
         cast("FSDPModule", policy).set_reduce_scatter_unused_params(True)
 
