@@ -29,6 +29,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "llama, wide heads": ("llama", {"head_dim": 16}),
     "llama 3's rope": ("llama", {"rope_parameters": ROPE3}),
+    "linear rope": (
+        "llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}}
+    ),
     "llama, padded vocabulary": ("llama", {"vocab_size": 384}),
     "mistral": ("mistral", {"sliding_window": None}),
     "qwen2": ("qwen2", {}),

@@ -145,8 +145,8 @@ def _check_free(exporter: Exporter, target: Path, force: bool) -> None:
 
 @contextmanager
 def _aside(target: Path, is_directory: bool) -> Iterator[Path]:
-    """A name beside the target, in the same file system; nothing is left under it."""
-    work = target.absolute().with_name(f".{target.name}.partial-{os.getpid()}")
+    """A name beside the target, with its ending, in the same file system; nothing is left under it."""
+    work = target.absolute().with_name(f".partial-{os.getpid()}-{target.name}")
     work.parent.mkdir(parents=True, exist_ok=True)
     if is_directory:
         work.mkdir()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
@@ -61,8 +62,11 @@ class Server:
         return found
 
     def chat(self, messages: list[dict[str, str]]) -> list[int]:
-        """A chat's tokens, an answer opened."""
-        written = self.ask("/apply-template", {"messages": messages})["prompt"]
+        """A chat's tokens, an answer opened; none where the template cannot be rendered."""
+        try:
+            written = self.ask("/apply-template", {"messages": messages})["prompt"]
+        except urllib.error.HTTPError:
+            return []
         return self.ids(written, special=True)
 
     def answer(self, prompt: list[int], new_tokens: int) -> list[int]:

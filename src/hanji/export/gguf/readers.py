@@ -16,16 +16,18 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from hanji.contracts.errors import ModelError
+from hanji.contracts.errors import HanjiError, ModelError
 from hanji.contracts.progress import Progress
 from hanji.export.comparison import Comparison, answers_of, compare, differs
 from hanji.export.gguf.families import FAMILIES
 from hanji.export.subject import TEXTS, Subject
+from hanji.tokenizers.tokenizer import Tokenizer
 
 INSTALL: Final = "pip install xllamacpp"
 _TOLERANCES: Final[Mapping[str, float]] = {"f32": 1e-4, "f16": 1e-2, "q8_0": 1.5e-1}
 """Of logits, computed in fp32: what rounding the weights may cost a small model."""
 _MOST_PROBABLE: Final = 5
+_CHAT: Final = [{"role": "user", "content": "What is 한지?"}]
 
 
 def compare_with_transformers(
@@ -49,7 +51,19 @@ def compare_with_transformers(
         model = AutoModelForCausalLM.from_pretrained(**place, config=config, dtype=torch.float32)
     found = answers_of(model, subject.rows)
     what = f"logits of {len(found)} texts"
-    return [compare(reader, what, found, subject.answers, tolerance=_TOLERANCES[type])]
+    return [
+        compare(reader, what, found, subject.answers, tolerance=_TOLERANCES[type]),
+        _same_ids(f"{reader}, as hanji loads it", Tokenizer.load(file), subject),
+    ]
+
+
+def _same_ids(reader: str, read: Tokenizer, subject: Subject) -> Comparison:
+    what = f"token ids of {len(TEXTS)} texts"
+    for text in TEXTS:
+        found, expected = read.encode_texts([text])[0], subject.tokenizer.encode_texts([text])[0]
+        if found.tolist() != expected.tolist():
+            raise differs(reader, f"{what}, of {text!r},", found.tolist(), str(expected.tolist()))
+    return Comparison(reader, what)
 
 
 def compare_with_llama_cpp(subject: Subject, file: Path, type: str, progress: Progress) -> list[Comparison]:
@@ -64,11 +78,14 @@ def compare_with_llama_cpp(subject: Subject, file: Path, type: str, progress: Pr
     progress.note("comparing with llama.cpp")
     tokenizer = subject.tokenizer
     expected = [tokenizer.encode_prompt(text) for text in TEXTS]
-    prompts = [row["input_ids"] for row in subject.rows]
+    chat = _chat(tokenizer)
     reply = ask_llama_cpp(
-        file, texts=TEXTS, prompts=prompts, probabilities=_MOST_PROBABLE, whole=expected[0][-1]
-    )
+        file, texts=TEXTS, chats=[_CHAT] if chat else [], prompts=[row["input_ids"] for row in subject.rows],
+        probabilities=_MOST_PROBABLE, whole=expected[0][-1],
+    )  # fmt: skip
     reader = f"llama.cpp {reply['version']}"
+    if chat and reply["chats"] != [chat]:
+        progress.note(f"{reader} writes chats otherwise by this template: give it prompts, not chats")
     for text, found, ids in zip(TEXTS, reply["ids"], expected, strict=True):
         if found != ids:
             raise differs(reader, f"token ids of {text!r}", found, str(ids))
@@ -83,6 +100,17 @@ def compare_with_llama_cpp(subject: Subject, file: Path, type: str, progress: Pr
         Comparison(reader, f"token ids of {len(TEXTS)} texts"),
         compare(reader, what, there, here, tolerance=tolerance),
     ]
+
+
+def _chat(tokenizer: Tokenizer) -> list[int]:
+    """The tokens of a small chat; none where there is no template, or one that cannot write it."""
+    if tokenizer.chat_template is None:
+        return []
+    try:
+        ids: list[int] = tokenizer.encode_chat(_CHAT, add_generation_prompt=True).ids.tolist()
+    except HanjiError:
+        return []
+    return ids
 
 
 def ask_llama_cpp(
