@@ -1,7 +1,8 @@
 """Text from a model: whole answers, pieces as they come, and the probabilities of the next token."""
 
 from hanji.generation.answers import Generation, generate, stream
-from hanji.generation.engine import Engine, Handle
+from hanji.generation.engine import Engine
+from hanji.generation.handles import Handle
 from hanji.generation.probabilities import NextToken, next_token_probabilities
 from hanji.generation.requests import Answer, Piece, Request, TokenLogprob
 from hanji.generation.sampling import Sampling

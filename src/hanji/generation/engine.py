@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -15,10 +14,13 @@ from torch import Tensor
 
 from hanji.contracts.errors import ConfigError, ModelError
 from hanji.generation.adapters import Adapters
-from hanji.generation.decoders import SlotDecoder, choose_decoder, head_size, stride
+from hanji.generation.decoders import SlotDecoder, choose_decoder
+from hanji.generation.handles import Handle
+from hanji.generation.logprobs import logprobs
+from hanji.generation.memory import context_of
 from hanji.generation.prefixes import PrefixStore
-from hanji.generation.requests import Answer, FinishReason, Piece, Request, TokenLogprob
-from hanji.generation.sampling import Row, choose
+from hanji.generation.requests import Answer, Piece, Request
+from hanji.generation.sampling import choose
 from hanji.generation.text import StopStrings, TextDecoder, TextPieces
 
 log = logging.getLogger(__name__)
@@ -31,31 +33,6 @@ READING = 512
 PREFIX_BYTES = 256 * 2**20
 CACHE_BYTES = 2 * 2**30
 """Most memory that the cache of an engine takes if nothing else is said."""
-
-
-@dataclass(eq=False, slots=True)
-class Handle:
-    """A request on its way. `cancel` may be called from any thread."""
-
-    request: Request
-    ids: list[int]
-    room: int
-    on_piece: Callable[[Piece], None] | None
-    pieces: TextPieces
-    stops: StopStrings
-    answer: Answer = field(default_factory=Answer)
-    slot: int = -1
-    read: int = 0
-    cancelled: bool = False
-
-    def cancel(self) -> None:
-        """Nobody waits for the answer any longer; its slot is free at the next step."""
-        self.cancelled = True
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the answer is complete, or there will be none."""
-        return self.answer.finish_reason is not None or self.answer.error is not None
 
 
 class Engine:
@@ -94,7 +71,7 @@ class Engine:
         if slots < 1:
             raise ConfigError("an engine needs slots", where="slots", value=slots, expected="1 or more")
         self.model, self.tokenizer, self.slots = model, tokenizer, slots
-        self.context = _context(model, slots, context, cache_bytes)
+        self.context = context_of(model, slots, context, cache_bytes)
         self.block, self.reading = block, reading
         self.prefixes = PrefixStore(block, prefix_bytes)
         self._own_attention = model.config._attn_implementation
@@ -142,8 +119,9 @@ class Engine:
         room = self.context - len(ids)
         if not ids or room < 1:
             raise no_room(len(ids), self.context)
+        ending = self.tokenizer.eos_ids if request.stop_ids is None else request.stop_ids
         handle = Handle(
-            request, ids, min(request.max_new_tokens, room), on_piece,
+            request, ids, min(request.max_new_tokens, room), ending, on_piece,
             TextPieces(self.tokenizer), StopStrings(request.stop),
         )  # fmt: skip
         self.waiting.append(handle)
@@ -215,7 +193,8 @@ class Engine:
         """Lets go of whom nobody waits for."""
         for handle in [*self.running.values(), *self.waiting]:
             if handle.cancelled:
-                self._finish(handle, "cancelled")
+                handle.answer.finish_reason = "cancelled"
+                self._leave(handle, Piece(finish_reason="cancelled"))
 
     def _admit(self) -> None:
         while self._free and self.waiting:
@@ -260,7 +239,7 @@ class Engine:
         """Probabilities of the tokens that follow those read, as far as they are of the prompt."""
         following = handle.ids[start + 1 : start + 1 + len(logits)]
         if following:
-            handle.answer.prompt_logprobs += _logprobs(
+            handle.answer.prompt_logprobs += logprobs(
                 logits[: len(following)], following, handle.request.prompt_logprobs or 0
             )
 
@@ -275,39 +254,18 @@ class Engine:
             return
         kept = logits if len(good) == len(handles) else logits[good]
         chosen = [handles[index] for index in good]
-        tokens = choose(kept, [_row(handle) for handle in chosen])
+        tokens = choose(kept, [handle.row for handle in chosen])
         for own, handle, token in zip(kept, chosen, tokens, strict=True):
             self._take(handle, token, own)
 
     def _take(self, handle: Handle, token: int, logits: Tensor) -> None:
-        request, answer = handle.request, handle.answer
-        answer.ids.append(token)
-        told: tuple[TokenLogprob, ...] = ()
-        if request.logprobs is not None:
-            told = tuple(_logprobs(logits[None], [token], request.logprobs))
-            answer.logprobs += told
-        if request.constraint is not None:
-            request.constraint.accept(token)
-        ending = self.tokenizer.eos_ids if request.stop_ids is None else request.stop_ids
-        reason: FinishReason | None = None
-        text = ""
-        if token in ending:
-            reason, answer.stopped_by = "stop", token
-        else:
-            text = handle.stops.push(handle.pieces.push(token))
-        if reason is None and len(answer.ids) >= handle.room:
-            reason = "length"
-        if handle.stops.found is None and reason is not None:
-            text += handle.stops.push(handle.pieces.finish())
-        if handle.stops.found is not None:
-            reason, answer.stopped_by = "stop", handle.stops.found
-        elif reason is not None:
-            text += handle.stops.finish()
-        answer.text += text
-        if reason is not None:
-            self._finish(handle, reason, Piece((token,), text, told, reason))
+        wanted = handle.request.logprobs
+        told = () if wanted is None else tuple(logprobs(logits[None], [token], wanted))
+        piece = handle.take(token, told)
+        if piece.is_last:
+            self._leave(handle, piece)
         elif handle.on_piece is not None:
-            handle.on_piece(Piece((token,), text, told))
+            handle.on_piece(piece)
 
     def _fail(self, handle: Handle) -> None:
         handle.answer.error = ModelError(
@@ -318,10 +276,6 @@ class Engine:
         if handle.slot >= 0 and (cache := getattr(self._decoder, "cache", None)) is not None:
             cache.clear(handle.slot)
         self._leave(handle, Piece(error=handle.answer.error))
-
-    def _finish(self, handle: Handle, reason: FinishReason, piece: Piece | None = None) -> None:
-        handle.answer.finish_reason = reason
-        self._leave(handle, piece or Piece(finish_reason=reason))
 
     def _leave(self, handle: Handle, last: Piece) -> None:
         if handle.slot >= 0:
@@ -352,50 +306,3 @@ def no_room(tokens: int, context: int) -> ModelError:
         expected=f"fewer than {context} tokens",
         hint="shorten it; in a chat, /reset begins anew",
     )
-
-
-def _row(handle: Handle) -> Row:
-    constraint = handle.request.constraint
-    return Row(
-        handle.request.sampling, handle.ids, handle.answer.ids,
-        None if constraint is None else constraint.allowed(),
-    )  # fmt: skip
-
-
-def _logprobs(logits: Tensor, tokens: Sequence[int], top: int) -> list[TokenLogprob]:
-    """Of each row of logits, the log-probability of its token and of the `top` most probable."""
-    table = logits.log_softmax(-1)
-    own = table.gather(-1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0].tolist()
-    if not top:
-        return [TokenLogprob(token, value) for token, value in zip(tokens, own, strict=True)]
-    best = table.topk(min(top, table.shape[-1]))
-    return [
-        TokenLogprob(token, value, tuple(zip(ids, values, strict=True)))
-        for token, value, ids, values in zip(
-            tokens, own, best.indices.tolist(), best.values.tolist(), strict=True
-        )
-    ]
-
-
-def _context(model: Any, slots: int, wanted: int | None, cache_bytes: int) -> int:
-    """Tokens of a slot."""
-    config = model.config.get_text_config()
-    reads: int | None = getattr(config, "max_position_embeddings", None)
-    held = max(1, cache_bytes // (slots * bytes_per_token(model)) - 1)
-    held = held // stride(model) * stride(model) or held
-    if wanted is None:
-        return min(held, reads or held)
-    for limit, who in ((reads, "the model reads"), (held, f"{cache_bytes:,} bytes hold for {slots} slots")):
-        if limit is not None and wanted > limit:
-            raise ConfigError(
-                "the context is too long", where="context", value=wanted,
-                expected=f"at most {limit}, which is what {who}",
-            )  # fmt: skip
-    return wanted
-
-
-def bytes_per_token(model: Any) -> int:
-    """Bytes of the keys and values of one token."""
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", 1)
-    return int(2 * config.num_hidden_layers * heads * head_size(model) * model.dtype.itemsize)

@@ -9,14 +9,20 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from threading import Condition, Thread
+from typing import Final
 
 from hanji.contracts.errors import HanjiError
-from hanji.generation.engine import Engine, Handle, bytes_per_token
+from hanji.generation.engine import Engine
+from hanji.generation.handles import Handle
+from hanji.generation.memory import bytes_per_token
 from hanji.generation.requests import Answer, Piece, Request
 from hanji.serving.backend import Load, OnPiece, Result, Ticket
-from hanji.serving.errors import busy
+from hanji.serving.errors import ApiError, busy
 
 log = logging.getLogger(__name__)
+
+FAILURES: Final = 8
+"""Steps that fail one after another until the thread ends, and `/health` says so."""
 
 
 class EngineTicket:
@@ -72,6 +78,7 @@ class Runner:
         self._tickets: dict[Handle, EngineTicket] = {}  # touched by the runner's thread alone
         self._outbox: deque[tuple[OnPiece, int, Piece]] = deque()
         self._closing = False
+        self._failures = 0
         self._bytes_per_token = bytes_per_token(engine.model)
         self._reserved = len(getattr(engine.model.get_input_embeddings(), "virtual_ids", ()))
         self._thread = Thread(target=self._run, name="hanji-engine", daemon=True)
@@ -91,7 +98,8 @@ class Runner:
         """See `Backend`."""
         with self._wake:
             held = len(self._inbox) + len(self.engine.running) + len(self.engine.waiting)
-            if self._closing or held + len(requests) > self.engine.slots + self.queue:
+            self._check_alive()
+            if held + len(requests) > self.engine.slots + self.queue:
                 raise busy("Too many requests wait for this model; try again soon", code="queue_full")
             tickets = [EngineTicket(self, number, one, on_piece) for number, one in enumerate(requests)]
             self._inbox.extend(tickets)
@@ -102,7 +110,8 @@ class Runner:
         """See `Backend`."""
         future: Future[Result] = Future()
         with self._wake:
-            if self._closing or len(self._jobs) >= self.queue:
+            self._check_alive()
+            if len(self._jobs) >= self.queue:
                 raise busy("Too many requests wait for this model; try again soon", code="queue_full")
             self._jobs.append((work, future))  # type: ignore[arg-type]
             self._wake.notify()
@@ -146,18 +155,24 @@ class Runner:
             on_piece(number, piece)
 
     def _run(self) -> None:
-        with self.engine:
-            while True:
-                with self._wake:
-                    self._wake.wait_for(self._has_work)
-                    if self._closing:
-                        break
-                    self._take_in()
-                if self._jobs:
-                    self._work(*self._jobs.popleft())
-                if self.engine.running or self.engine.waiting:
-                    self._step()
-        self._give_up()
+        try:
+            with self.engine:
+                while self._failures < FAILURES:
+                    with self._wake:
+                        self._wake.wait_for(self._has_work)
+                        if self._closing:
+                            break
+                        self._take_in()
+                    if self._jobs:
+                        self._work(*self._jobs.popleft())
+                    if self.engine.running or self.engine.waiting:
+                        self._step()
+        finally:
+            self._give_up()
+
+    def _check_alive(self) -> None:
+        if self._closing:
+            raise ApiError(503, "This model does not answer any longer", code="model_down")
 
     def _has_work(self) -> bool:
         return bool(self._closing or self._jobs or self._inbox or self.engine.running or self.engine.waiting)
@@ -186,19 +201,25 @@ class Runner:
     def _step(self) -> None:
         try:
             self.engine.step()
+            self._failures = 0
         except Exception as error:
+            self._failures += 1
             log.exception("a step of the engine failed; what was running is given up")
-            broken = list(self.engine.running.values()) or list(self.engine.waiting)
-            for handle in broken:
-                self._tickets[handle].take(Piece(error=error))
+            for handle in list(self.engine.running.values()) or list(self.engine.waiting):
+                if handle in self._tickets:
+                    self._tickets[handle].take(Piece(error=error))
                 handle.cancel()
-        over = [handle for handle, ticket in self._tickets.items() if ticket.is_over]
-        for handle in over:
+        for handle in [handle for handle, ticket in self._tickets.items() if ticket.is_over]:
             del self._tickets[handle]
 
     def _give_up(self) -> None:
         error = RuntimeError("the service ends")
-        for ticket in [*self._tickets.values(), *self._inbox]:
+        with self._wake:
+            self._closing = True
+            left = [*self._tickets.values(), *self._inbox]
+            self._tickets.clear()
+            self._inbox.clear()
+        for ticket in left:
             ticket.take(Piece(error=error))
         while self._jobs:
             _, future = self._jobs.popleft()

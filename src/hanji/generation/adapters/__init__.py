@@ -1,0 +1,158 @@
+"""Several adapters over one base model: each slot has one of them, or none, and all slots share a step.
+
+LoRA and bottleneck adapters are of one form, `output + up(activation(down(read)))`. So the parts of all slots
+are stacked, and a step multiplies each row by those of its own slot. Soft prompts are ids past the
+vocabulary, each with ids of its own.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from torch.utils.hooks import RemovableHandle
+
+from hanji.artifacts.models import BASE, base_of
+from hanji.contracts.errors import ModelError
+from hanji.generation.adapters.files import Adapter, Part, read_adapter, read_config, why_alone
+from hanji.generation.adapters.sites import PromptTable, Site
+from hanji.methods.saved import ADDED
+from hanji.models.identity import weights_digest
+
+__all__ = ["Adapters"]
+
+KEPT: Final = 64
+"""Adapters that stay in memory; others are read again when they are asked for."""
+
+
+@dataclass
+class Adapters:
+    """The adapters that an engine knows.
+
+    Args:
+        model: the base.
+        slots: of the engine.
+        kept: how many stay in memory.
+    """
+
+    model: Any
+    slots: int
+    kept: int = KEPT
+    places: dict[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._loaded: OrderedDict[str, Adapter] = OrderedDict()
+        self._prompts: dict[str, tuple[int, ...]] = {}
+        self._sites: dict[str, list[Site]] = {}
+        self._hooks: list[RemovableHandle] = []
+        self._own: list[str | None] = [None] * self.slots
+        self._table: PromptTable | None = None
+        self._digests: dict[tuple[str, ...], str] = {}
+
+    def add(self, name: str, directory: str | Path) -> None:
+        """Makes an adapter known under a name. It is looked at now, and read when it is first asked for.
+
+        Raises:
+            ModelError: it is of another base, or of a kind that cannot share a step with others.
+        """
+        self._check(Path(directory))
+        self.places[name] = Path(directory)
+
+    def identity(self, name: str | None) -> str:
+        """What keys and values depend on besides the tokens."""
+        return "" if name is None else f"{name} {self.places.get(name)}"
+
+    def remove(self, name: str) -> None:
+        """Forgets an adapter; answers under way keep it."""
+        self.places.pop(name, None)
+        self._loaded.pop(name, None)
+
+    def virtual_ids(self, name: str | None) -> tuple[int, ...]:
+        """What every prompt to this adapter begins with.
+
+        Raises:
+            ModelError: there is no adapter of this name.
+        """
+        if name is None:
+            return ()
+        adapter = self.load(name)
+        if adapter.prompt is None:
+            return ()
+        if name not in self._prompts:
+            if self._table is None:
+                self._table = PromptTable(self.model.get_input_embeddings())
+                self.model.set_input_embeddings(self._table)
+            first = self._table.add(adapter.prompt)
+            self._prompts[name] = tuple(range(first, first + len(adapter.prompt)))
+        return self._prompts[name]
+
+    def assign(self, slot: int, name: str | None) -> None:
+        """The adapter of a slot from now on."""
+        if self._own[slot] == name:
+            return
+        parts = {} if name is None else self.load(name).parts
+        for module, part in parts.items():
+            self._site(module, part)
+        for module, sites in self._sites.items():
+            own = parts.get(module)
+            for site in sites:
+                fits = own is not None and (site.reads, site.activation) == (own.reads, own.activation)
+                site.put(slot, own if fits else None)
+        self._own[slot] = name
+
+    def load(self, name: str) -> Adapter:
+        """An adapter's tensors.
+
+        Raises:
+            ModelError: there is no adapter of this name.
+        """
+        if name not in self._loaded:
+            if name not in self.places:
+                raise ModelError(
+                    "there is no adapter of this name", value=name, expected=", ".join(self.places) or "none"
+                )
+            self._loaded[name] = read_adapter(self.model, self.places[name])
+            while len(self._loaded) > self.kept:
+                self._loaded.popitem(last=False)
+        self._loaded.move_to_end(name)
+        return self._loaded[name]
+
+    def close(self) -> None:
+        """The model is as it was."""
+        for hook in self._hooks:
+            hook.remove()
+        if self._table is not None:
+            self.model.set_input_embeddings(self._table.base)
+
+    def _site(self, name: str, part: Part) -> None:
+        sites = self._sites.setdefault(name, [])
+        if any((site.reads, site.activation) == (part.reads, part.activation) for site in sites):
+            return
+        site = Site(self.slots, part)
+        sites.append(site)
+        self._hooks += site.hook(self.model, name)
+
+    def _check(self, directory: Path) -> None:
+        config = read_config(directory)
+        about = base_of(directory) if (directory / BASE).is_file() else None
+        reason = why_alone(config, about is not None and bool(about.new))
+        if reason is not None:
+            raise ModelError(
+                "this adapter cannot share a base with others",
+                where=str(directory / ADDED),
+                value=reason,
+                hint="save it merged (hanji export --to merged) and serve it as a model of its own",
+            )
+        if about is not None:
+            own = self._digests.get(about.new)
+            if own is None:
+                own = self._digests[about.new] = weights_digest(self.model, about.new)
+            if own != about.weights:
+                raise ModelError(
+                    "this adapter was trained on another base model",
+                    where=str(directory),
+                    value=f"weights {own[:12]}",
+                    expected=f"weights {about.weights[:12]}",
+                )

@@ -1,0 +1,142 @@
+"""What an adapter is, in tensors, as it lies in PEFT's directories."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from hanji.contracts.errors import ModelError
+from hanji.methods.saved import ADDED
+
+Reads = Literal["input", "output", "feed-forward"]
+
+WEIGHTS: Final = "adapter_model.safetensors"
+_INNER: Final = "base_model.model."
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What an adapter adds at one linear module: up(activation(down(read)) + biases).
+
+    Attributes:
+        reads: the module's input (LoRA), its output (a bottleneck), or what its feed-forward reads (a
+            parallel bottleneck).
+        activation: a name that transformers knows; None for none.
+        down: [rank, width read] and its bias [rank]. up: [width, rank] and its bias [width]; scaled.
+    """
+
+    reads: Reads
+    activation: str | None
+    down: Tensor
+    down_bias: Tensor | None
+    up: Tensor
+    up_bias: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """What lies in an adapter's directory.
+
+    Attributes:
+        parts: by the name of the module; empty for a soft prompt.
+        prompt: [virtual tokens, embedding size], of a soft prompt.
+    """
+
+    parts: Mapping[str, Part]
+    prompt: Tensor | None = None
+
+
+def read_adapter(model: Any, directory: Path) -> Adapter:
+    """An adapter's tensors, where the model is and of its type.
+
+    Raises:
+        ModelError: it holds what has no place here.
+    """
+    config = read_config(directory)
+    tensors = {
+        name.removeprefix(_INNER): tensor.to(device=model.device, dtype=model.dtype)
+        for name, tensor in load_file(str(directory / WEIGHTS)).items()
+    }
+    if config["peft_type"] == "PROMPT_TUNING":
+        return Adapter({}, tensors["prompt_embeddings"])
+    read = _lora_part if config["peft_type"] == "LORA" else _bottleneck_part
+    ends = (".lora_A.weight", ".bottleneck_down.weight")
+    modules = [name.removesuffix(end) for name in tensors for end in ends if name.endswith(end)]
+    known = {f"{module}{end}" for module in modules for end in _ENDS}
+    if unknown := sorted(set(tensors) - known):
+        raise ModelError(
+            "this adapter holds more than matrices beside linear modules",
+            where=str(directory / WEIGHTS), value=unknown[:3],
+            hint="save it merged (merge: true) and serve it as a model of its own",
+        )  # fmt: skip
+    return Adapter({module: read(config, module, tensors) for module in modules})
+
+
+_ENDS: Final = (
+    ".lora_A.weight", ".lora_B.weight", ".bottleneck_down.weight", ".bottleneck_down.bias",
+    ".bottleneck_up.weight", ".bottleneck_up.bias",
+)  # fmt: skip
+
+
+def _lora_part(config: Mapping[str, Any], module: str, tensors: Mapping[str, Tensor]) -> Part:
+    down, up = tensors[f"{module}.lora_A.weight"], tensors[f"{module}.lora_B.weight"]
+    alpha = _of_module(config.get("alpha_pattern") or {}, module, config["lora_alpha"])
+    rank = len(down)
+    scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
+    return Part("input", None, down, None, up * scale, None)
+
+
+def _bottleneck_part(config: Mapping[str, Any], module: str, tensors: Mapping[str, Tensor]) -> Part:
+    scale = config["scaling"]
+    return Part(
+        "feed-forward" if config["placement"] == "parallel" else "output",
+        config["activation"],
+        tensors[f"{module}.bottleneck_down.weight"],
+        tensors[f"{module}.bottleneck_down.bias"],
+        tensors[f"{module}.bottleneck_up.weight"] * scale,
+        tensors[f"{module}.bottleneck_up.bias"] * scale,
+    )
+
+
+def _of_module(pattern: Mapping[str, Any], module: str, usual: Any) -> Any:
+    """PEFT's rule: the first key that ends the module's name, or matches it."""
+    for key, value in pattern.items():
+        if re.match(rf"(.*\.)?({key})$", module):
+            return value
+    return usual
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """PEFT's config of an adapter.
+
+    Raises:
+        ModelError: there is none.
+    """
+    try:
+        config: dict[str, Any] = json.loads((directory / ADDED).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            "this is no adapter", where=str(directory), expected=f"a directory with {ADDED}"
+        ) from error
+    return config
+
+
+def why_alone(config: Mapping[str, Any], has_head: bool) -> str | None:
+    """Why an adapter must be served as a model of its own; None if it need not."""
+    kind = config.get("peft_type")
+    if kind not in ("LORA", "BOTTLENECK", "PROMPT_TUNING"):
+        return f"{kind} is of another form"
+    if has_head or config.get("modules_to_save"):
+        return "it has a head of its own"
+    if config.get("use_dora"):
+        return "DoRA scales the base's own output"
+    if kind == "LORA" and config.get("bias", "none") != "none":
+        return "it changes biases of the base"
+    return None

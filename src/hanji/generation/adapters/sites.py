@@ -1,0 +1,119 @@
+"""Where adapters work in the model: a linear module with the parts of all slots, and a table of prompts."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers.activations import ACT2FN
+
+from hanji.generation.adapters.files import Part
+from hanji.generation.slots import current_step
+from hanji.methods.bottleneck.sites import feed_forward_input, linear_modules
+
+
+class Site:
+    """The parts of all slots at one module, of one form.
+
+    Attributes:
+        users: slots whose adapter has a part here.
+    """
+
+    def __init__(self, slots: int, part: Part) -> None:
+        self.reads, self.activation = part.reads, part.activation
+        self.act = nn.Identity() if part.activation is None else ACT2FN[part.activation]
+        self.users: set[int] = set()
+        self.caught: Tensor | None = None
+        like, out, into = part.down.new_zeros, len(part.up), part.down.shape[1]
+        self.down, self.down_bias = like((slots, 0, into)), like((slots, 0))
+        self.up, self.up_bias = like((slots, out, 0)), like((slots, out))
+
+    def put(self, slot: int, part: Part | None) -> None:
+        """Gives a slot its part, or none."""
+        if part is None and slot not in self.users:
+            return
+        rank = 0 if part is None else len(part.down)
+        if (more := rank - self.down.shape[1]) > 0:
+            self.down = F.pad(self.down, (0, 0, 0, more))
+            self.down_bias = F.pad(self.down_bias, (0, more))
+            self.up = F.pad(self.up, (0, more))
+        for tensor in (self.down, self.down_bias, self.up, self.up_bias):
+            tensor[slot].zero_()
+        self.users.discard(slot)
+        if part is None:
+            return
+        self.down[slot, :rank] = part.down
+        self.up[slot, :, :rank] = part.up
+        if part.down_bias is not None:
+            self.down_bias[slot, :rank] = part.down_bias
+        if part.up_bias is not None:
+            self.up_bias[slot] = part.up_bias
+        self.users.add(slot)
+
+    def add(self, output: Tensor, read: Tensor) -> Tensor:
+        """[rows, tokens, width] with what the adapters of the rows' slots add."""
+        step = current_step()
+        rows = slice(None) if step.slot is None else slice(step.slot, step.slot + 1)
+        hidden = self.act(torch.baddbmm(self.down_bias[rows, None], read, self.down[rows].transpose(1, 2)))
+        return output + torch.baddbmm(self.up_bias[rows, None], hidden, self.up[rows].transpose(1, 2))
+
+    def hook(self, model: Any, name: str) -> list[RemovableHandle]:
+        """Lets the module of this name give what the adapters add to it as well."""
+        hooks = [model.get_submodule(name).register_forward_hook(partial(_add, self))]
+        if self.reads == "feed-forward":
+            first = feed_forward_input(linear_modules(model), name)
+            assert first is not None, name
+            hooks.append(model.get_submodule(first).register_forward_pre_hook(partial(_catch, self)))
+        return hooks
+
+    @property
+    def works(self) -> bool:
+        """Whether any row of the present step has a part here."""
+        step = current_step()
+        return bool(self.users) if step.slot is None else step.slot in self.users
+
+
+def _catch(site: Site, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    if site.works:
+        site.caught = inputs[0]
+
+
+def _add(site: Site, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+    if not site.works:
+        return None
+    read = output if site.reads == "output" else inputs[0]
+    if site.reads == "feed-forward":
+        assert site.caught is not None
+        read, site.caught = site.caught, None
+    return site.add(output, read)
+
+
+class PromptTable(nn.Module):
+    """The model's input embedding, with the vectors of several soft prompts for the ids past its end."""
+
+    def __init__(self, base: nn.Embedding) -> None:
+        super().__init__()
+        self.base = base
+        self.vectors = base.weight.new_zeros((0, base.weight.shape[1]))
+
+    @property
+    def weight(self) -> Tensor:
+        """[vocabulary, embedding size] of the model's own embedding."""
+        return self.base.weight
+
+    def add(self, prompt: Tensor) -> int:
+        """The id of the prompt's first vector."""
+        first = self.base.weight.shape[0] + len(self.vectors)
+        self.vectors = torch.cat([self.vectors, prompt.to(self.vectors)])
+        return first
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """ids: [...] → [..., embedding size]"""
+        place = ids - self.base.weight.shape[0]
+        embedded: Tensor = self.base(torch.where(place < 0, ids, 0))
+        learned = F.embedding(place.clamp_min(0), self.vectors)
+        return torch.where((place < 0)[..., None], embedded, learned)
