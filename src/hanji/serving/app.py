@@ -14,15 +14,25 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hanji.contracts.errors import HanjiError
 from hanji.serving.bodies.body import Body
 from hanji.serving.bodies.chat import ChatBody
 from hanji.serving.bodies.completion import CompletionBody
+from hanji.serving.bodies.reading import (
+    ClassifyBody,
+    DetokenizeBody,
+    EmbeddingBody,
+    FeedbackBody,
+    ScoreBody,
+    TokenizeBody,
+)
 from hanji.serving.chores import doing
 from hanji.serving.connection import ClientGone
-from hanji.serving.endpoints import chat, completions, listing
-from hanji.serving.errors import ApiError
+from hanji.serving.endpoints import chat, completions, feedback, listing, reading, tokens
+from hanji.serving.errors import ApiError, refused
 from hanji.serving.gate import Gate
 from hanji.serving.service import Service
+from hanji.storage.database import StorageError
 
 log = logging.getLogger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -46,6 +56,12 @@ ROUTES: Final = (
     Route("GET", "/v1/models/{name:path}", listing.show_model),
     Route("POST", "/v1/chat/completions", chat.chat_completions, ChatBody, "text/event-stream"),
     Route("POST", "/v1/completions", completions.completions, CompletionBody, "text/event-stream"),
+    Route("POST", "/v1/embeddings", reading.embeddings, EmbeddingBody),
+    Route("POST", "/v1/classify", reading.classify, ClassifyBody),
+    Route("POST", "/v1/score", reading.score, ScoreBody),
+    Route("POST", "/v1/tokenize", tokens.tokenize, TokenizeBody),
+    Route("POST", "/v1/detokenize", tokens.detokenize, DetokenizeBody),
+    Route("POST", "/v1/feedback", feedback.feedback, FeedbackBody),
     Route("GET", "/health", listing.health),
     Route("GET", "/ready", listing.ready),
     Route("GET", "/metrics", listing.metrics, None, "text/plain"),
@@ -80,6 +96,8 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(Gate, service=service)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(HanjiError, _refused)
+    app.add_exception_handler(StorageError, _storage_failed)
     app.add_exception_handler(ClientGone, _gone)
     app.add_exception_handler(Exception, _unexpected)
     return app
@@ -154,6 +172,16 @@ async def _http_error(request: Request, error: Exception) -> Response:
     response = ApiError(error.status_code, f"{error.detail}: {request.method} {request.url.path}").response()
     response.headers.update(error.headers or {})
     return response
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HanjiError)
+    return refused(error).response()
+
+
+async def _storage_failed(_: Request, error: Exception) -> Response:
+    log.error("%s", error)
+    return ApiError(503, "The database fails now; try again", code="storage_failed").response()
 
 
 async def _gone(*_: object) -> Response:

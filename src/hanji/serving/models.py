@@ -6,11 +6,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from hanji.contracts.errors import ConfigError
+from hanji.contracts.errors import ConfigError, HanjiError
 from hanji.contracts.protocols import Head
 from hanji.generation.engine import CACHE_BYTES, SLOTS, Engine
 from hanji.serving.backend import Backend
@@ -154,6 +154,9 @@ def start(
         reads = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
         virtual = len(getattr(model.get_input_embeddings(), "virtual_ids", ()))
         backend = ReadingThread(reads, virtual, queue)
+    if loaded.tokenizer.chat_template is not None:
+        with suppress(HanjiError):  # the first chat compiles the template: not while somebody waits
+            loaded.tokenizer.encode_chat([{"role": "user", "content": "."}], add_generation_prompt=True)
     pooling = settings.pooling or ("last" if loaded.head == "causal" else "mean")
     return Served(name, loaded, backend, pooling, own_attention)
 

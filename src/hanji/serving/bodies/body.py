@@ -52,8 +52,9 @@ class Body(BaseModel):
             near = nearest(str(first["loc"][-1]), cls.model_fields)
             hint = f"; did you mean `{near}`?" if near else ""
             return invalid(f"There is no field `{place}`{hint}", place, "unknown_parameter")
-        about = [one for one in errors if one["loc"][:1] == first["loc"][:1]]
-        said = list(dict.fromkeys(one["msg"] for one in about))[:3]
+        about = [one for one in errors if one["loc"][:1] == first["loc"][:1]]  # a union has several
+        place = _place(max(about, key=lambda one: len(one["loc"])), value)
+        said = list(dict.fromkeys(one["msg"] for one in about if _place(one, value) == place))[:3]
         return invalid(f"{place or 'The body'}: {' or: '.join(said)}", place or None, "invalid_value")
 
 
