@@ -1,0 +1,140 @@
+"""`hanji serve`: what it refuses before anything is loaded, and one process from its start to SIGTERM."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from openai import OpenAI
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from hanji.cli.app import main
+from hanji.storage.aliases import Aliases
+from hanji.storage.database import Database
+from hanji.storage.keys import Keys
+from hanji.storage.location import VARIABLE, database_url
+from hanji.tokenizers.train import train_tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with a model that was never trained, `blank`."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv("HANJI_RUNS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    tokenizer = train_tokenizer(
+        iter(["one two three"] * 9), algorithm="bpe", vocab_size=300, special_tokens=[], min_frequency=2
+    )
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    ids = {"pad_token_id": tokenizer.pad_id, "eos_token_id": tokenizer.eos_id, "bos_token_id": None}
+    config = LlamaConfig(vocab_size=tokenizer.vocabulary_size, max_position_embeddings=4096, **shape, **ids)
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "blank")
+    tokenizer.save(tmp_path / "blank")
+    return tmp_path
+
+
+def refused(capfd: pytest.CaptureFixture[str], *arguments: str, code: int = 2) -> str:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setattr(sys, "argv", ["hanji", "serve", *arguments])
+        main()
+    assert end.value.code == code
+    return capfd.readouterr().err
+
+
+def test_what_is_refused_before_anything_is_loaded(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "mean, cls, last" in refused(capfd, "blank", "--pooling", "max")
+    assert "--log-requests" in refused(capfd, "blank", "--retention-days", "3")
+    assert "cannot be served on" in refused(capfd, "blank", "--host", "192.0.2.1")
+    assert "called the same" in refused(capfd, "blank", "./blank", "--port", "0")
+    assert "There is no artifact" in refused(capfd, "other", "--port", "0", code=1)
+
+
+class Process:
+    """`hanji serve` in a process of its own, stopped by its own id."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self._log = (folder / "serve.log").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "hanji", "serve", *arguments, "--port", "0"], cwd=folder,
+            stdout=self._log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    def url(self) -> str:
+        deadline = time.monotonic() + 120
+        while not (found := re.search(r"http://[\d.]+:\d+", self.said())):
+            assert self.process.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.1)
+        return found.group()
+
+    def said(self) -> str:
+        return Path(self._log.name).read_text()
+
+    def end(self, sign: int = signal.SIGTERM) -> int:
+        self.process.send_signal(sign)
+        return self.process.wait(60)
+
+
+@pytest.fixture
+def processes() -> Iterator[list[Process]]:
+    started: list[Process] = []
+    yield started
+    for one in started:
+        one.process.kill()
+        one.process.wait()
+        one._log.close()
+
+
+@pytest.mark.slow
+def test_sigterm_under_load_ends_what_was_begun(folder: Path, processes: list[Process]) -> None:
+    processes.append(Process(folder, "blank", "--slots", "2", "--log-requests"))
+    client = OpenAI(base_url=f"{processes[0].url()}/v1", api_key="none", max_retries=0, timeout=60)
+
+    def ask(number: int) -> Any:
+        return client.completions.create(
+            model="blank", prompt="one", max_tokens=200, stream=number % 2 == 0,
+            extra_body={"ignore_eos": True},
+        )  # fmt: skip
+
+    def whole(number: int) -> int:
+        answer = ask(number)
+        if number % 2:
+            return int(answer.usage.completion_tokens)
+        return sum(1 for chunk in answer if chunk.choices[0].finish_reason == "length") * 200
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(whole, number) for number in range(8)]
+        time.sleep(1.0)
+        assert processes[0].end() == 0
+        assert [answer.result() for answer in answers] == [200] * 8
+
+
+@pytest.mark.slow
+def test_keys_and_an_alias(folder: Path, processes: list[Process]) -> None:
+    runs = folder / "runs"
+    with Database.open(database_url(runs)) as database:
+        _, token = Keys(database).create("team")
+        artifact = runs / "demo" / "chat" / "aaa"
+        artifact.parent.mkdir(parents=True)
+        (folder / "blank").rename(artifact)
+        Aliases(database).deploy("support", "demo/chat/aaa")
+    processes.append(Process(folder, "support", "--keys"))
+    client = OpenAI(base_url=f"{processes[0].url()}/v1", api_key=token, max_retries=0, timeout=60)
+    (card,) = [model.model_dump() for model in client.models.list()]
+    assert (card["id"], card["artifact"]) == ("support", "demo/chat/aaa")
+    assert client.completions.create(model="support", prompt="one", max_tokens=2).choices[0].text is not None
+    assert processes[0].end(signal.SIGINT) == 0
+    assert "an API key is wanted" in processes[0].said()
+    assert json.dumps(token) not in processes[0].said()
