@@ -172,6 +172,18 @@ def test_an_answer_ends_where_the_context_does() -> None:
             engine.submit(Request(prompt=[]))
 
 
+def test_tokens_that_the_model_has_not_are_refused_before_anything_runs() -> None:
+    with Engine(tiny("llama"), Ids(), slots=1) as engine:
+        for odd in (
+            {"prompt": [5, VOCABULARY]},
+            {"prompt": [-1]},
+            {"prompt": [5], "sampling": Sampling(logit_bias={VOCABULARY: 1.0})},
+        ):
+            with pytest.raises(ConfigError, match="no such token"):
+                engine.submit(Request(**odd))
+        assert not engine.step()
+
+
 def test_the_memory_bounds_the_context() -> None:
     model = tiny("llama")
     token = 2 * 2 * 2 * 8 * 4  # keys and values, layers, key heads, head size, bytes

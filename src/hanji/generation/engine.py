@@ -107,8 +107,11 @@ class Engine:
             on_piece: called with each piece as it comes, from where `step` is called.
 
         Raises:
+            ConfigError: for tokens that the model has not.
             ModelError: for a prompt that is empty or leaves no room in the context.
         """
+        self._check_tokens("prompt", request.prompt)
+        self._check_tokens("logit_bias", list(request.sampling.logit_bias))
         ids = [*self.adapters.virtual_ids(request.adapter), *opened(self.model, request.prompt)]
         if request.adapter is not None and not isinstance(self._decoder, SlotDecoder):
             raise ModelError(
@@ -126,6 +129,14 @@ class Engine:
         )  # fmt: skip
         self.waiting.append(handle)
         return handle
+
+    def _check_tokens(self, where: str, ids: Sequence[int]) -> None:
+        size = self.model.get_input_embeddings().weight.shape[0]
+        wrong = next((token for token in ids if not 0 <= token < size), None)
+        if wrong is not None:
+            raise ConfigError(
+                "the model has no such token", where=where, value=wrong, expected=f"0 to {size - 1}"
+            )
 
     def run(self, requests: Iterable[Request]) -> list[Answer]:
         """Answers all requests, in their order.
