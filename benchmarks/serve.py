@@ -38,7 +38,7 @@ SHORT_ANSWER = 8
 COMPARED = 4
 NAME = "model"
 CONTEXT = PROMPT_TOKENS[1] + ANSWER_TOKENS[1]
-START_SECONDS = 120
+START_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
