@@ -34,7 +34,7 @@ class LlamaCpp:
         params.n_ctx, params.n_parallel = slots * context, slots
         params.n_gpu_layers = 0
         params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type(F32)
-        # its flash attention rounds to 16 bits on CPU: other tokens than F32's, and slower
+        # with its flash attention some greedy tokens are others than transformers', and it was slower here
         params.flash_attn_type = xllamacpp.llama_flash_attn_type(FLASH_ATTENTION_OFF)
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads()
         params.fit_params = False
