@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import socket
 
     from hanji.serving.limits import Limits
-    from hanji.serving.models import Settings, Start
+    from hanji.serving.models import Loaded, Settings, Start
     from hanji.serving.service import Service
     from hanji.storage.database import Database
 
@@ -135,12 +135,19 @@ class Sources:
         self._database, self._aliases = database, Aliases(database)
         known = {alias: found.artifact for alias, found in self._aliases.current().items()}
         self._standing = {name: known[name] for name in names if name in known}
-        starts: dict[str, Start] = {}
+        called: dict[str, str] = {}
         for name in names:
-            called = name if name in known or not Path(name).exists() else Path(name).resolve().name
-            if called in starts:
-                raise ConfigError("Two models cannot be called the same", where="NAME", value=called)
-            starts[called] = self._load(called, self._standing.get(name), name)
+            own = name if name in known or not Path(name).exists() else Path(name).resolve().name
+            if own in called:
+                raise ConfigError("Two models cannot be called the same", where="NAME", value=own)
+            called[own] = name
+        shared = self._shared({own: name for own, name in called.items() if name not in known})
+        starts: dict[str, Start] = {}
+        for own, name in called.items():
+            if own in shared:
+                starts |= self._load_shared(own, name, shared[own])
+            elif not any(own in adapters for adapters in shared.values()):
+                starts[own] = self._load(own, self._standing.get(name), name)
         self.models = Models(starts)
 
     def service(self, limits: Limits) -> Service:
@@ -171,19 +178,55 @@ class Sources:
 
         service.journal = Journal(RequestLog(self._database), retention_days, service.metrics.log_lost)
 
+    def _shared(self, called: dict[str, str]) -> dict[str, dict[str, str]]:
+        """Which of these models are bases of which adapters among them: name → names and directories."""
+        from hanji.artifacts.models import base_of, head_in, is_added
+        from hanji.generation.adapters.files import read_config, why_alone
+
+        places = {own: locate(name, self._runs) for own, name in called.items()}
+        whole = {Path(place).resolve(): own for own, place in places.items() if not is_added(place)}
+        shared: dict[str, dict[str, str]] = {}
+        for own, place in places.items():
+            if not is_added(place) or head_in(place) != "causal":
+                continue
+            about = base_of(Path(place))
+            base = whole.get(Path(about.place(Path(place))).resolve())
+            if base is not None and why_alone(read_config(Path(place)), bool(about.new)) is None:
+                shared.setdefault(base, {})[own] = place
+        return shared
+
+    def _load_shared(self, called: str, name: str, adapters: dict[str, str]) -> dict[str, Start]:
+        """Loads a base model once, for itself and for the adapters over it."""
+        from hanji.serving.shared import AdapterSource, SharedBase
+        from hanji.tokenizers.tokenizer import Tokenizer
+
+        sources = {
+            own: AdapterSource(Path(place), Tokenizer.load(place), self._told(place, own))
+            for own, place in adapters.items()
+        }
+        loaded = self._in_memory(locate(name, self._runs), called)
+        return SharedBase(called, loaded, self._settings, self._queue, sources).starts
+
     def _load(self, called: str, artifact: str | None, name: str | None = None) -> Start:
         """Loads a model, so that it can answer to `called`."""
         from functools import partial
 
-        from hanji.artifacts.models import head_in
-        from hanji.serving.models import Loaded, start
+        from hanji.serving.models import start
 
         source = str(self._runs / artifact) if artifact is not None else locate(name or called, self._runs)
+        return partial(start, called, self._in_memory(source, called), self._settings, self._queue)
+
+    def _in_memory(self, source: str, called: str) -> Loaded:
+        from hanji.artifacts.models import head_in
+        from hanji.serving.models import Loaded
+
         model, tokenizer = load(source, self._runs, self._device)
+        return Loaded(model, tokenizer, head_in(source), self._told(source, called))
+
+    def _told(self, source: str, called: str) -> str:
+        """The artifact that lies there, or the name."""
         place, root = Path(source).resolve(), self._runs.resolve()
-        told = place.relative_to(root).as_posix() if place.is_relative_to(root) else called
-        loaded = Loaded(model, tokenizer, head_in(source), told)
-        return partial(start, called, loaded, self._settings, self._queue)
+        return place.relative_to(root).as_posix() if place.is_relative_to(root) else called
 
 
 def _say(bound: socket.socket, service: Service) -> None:

@@ -60,6 +60,11 @@ def current_step() -> Step:
     return step
 
 
+def is_stepping() -> bool:
+    """Whether a forward pass over slots runs now, rather than one of somebody else."""
+    return _now.get() is not None
+
+
 class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     """Keys and values of one layer: [slots, key heads, places + 1, head size]; the last place is spare."""
 

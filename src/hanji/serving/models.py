@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from hanji.contracts.errors import ConfigError, HanjiError
@@ -27,7 +29,7 @@ Task = Literal["chat", "completion", "embedding", "classify", "score"]
 _NOT_OFFERED: Final[Mapping[Task, str]] = {
     "chat": "has no chat template, or writes no text; try /v1/completions",
     "completion": "writes no text",
-    "embedding": "is a classifier: it gives labels or scores, no embeddings",
+    "embedding": "gives no embeddings: it is a classifier, or an adapter that shares its base",
     "classify": "is no classifier",
     "score": "is no reward model",
 }
@@ -70,6 +72,7 @@ class Served:
     Attributes:
         name: what clients call it.
         own_attention: what the model had before an engine took it.
+        shares_base: whether it is an adapter in the engine of another, which is asked by its own name.
         users: requests that use it now.
     """
 
@@ -78,6 +81,7 @@ class Served:
     backend: Backend
     pooling: Pooling
     own_attention: str
+    shares_base: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
     users: int = 0
 
@@ -96,7 +100,8 @@ class Served:
         """What it can be asked."""
         config = self.loaded.model.config
         if self.loaded.head == "causal":
-            return (*(("chat",) if self.tokenizer.chat_template else ()), "completion", "embedding")
+            chat: tuple[Task, ...] = ("chat",) if self.tokenizer.chat_template else ()
+            return (*chat, "completion") if self.shares_base else (*chat, "completion", "embedding")
         if self.loaded.head == "classification":
             return ("classify", "score") if config.id2label[0] == "reward" else ("classify",)
         return ("embedding",)
@@ -133,9 +138,18 @@ Start = Callable[[asyncio.AbstractEventLoop], Served]
 
 
 def start(
-    name: str, loaded: Loaded, settings: Settings, queue: int, loop: asyncio.AbstractEventLoop
+    name: str,
+    loaded: Loaded,
+    settings: Settings,
+    queue: int,
+    loop: asyncio.AbstractEventLoop,
+    *,
+    adapters: Mapping[str, Path] = MappingProxyType({}),
 ) -> Served:
     """Makes a model in memory answer.
+
+    Args:
+        adapters: directories by name, of what its engine answers with besides; see `shared`.
 
     Raises:
         ConfigError: no slots, or a context that the memory does not hold.
@@ -146,7 +160,7 @@ def start(
     if loaded.head == "causal":
         engine = Engine(
             model, loaded.tokenizer, slots=settings.slots, context=settings.context,
-            cache_bytes=settings.cache_bytes,
+            cache_bytes=settings.cache_bytes, adapters=adapters,
         )  # fmt: skip
         backend = Runner(engine, queue, loop)
     else:

@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers.activations import ACT2FN
 
 from hanji.generation.adapters.files import Part
-from hanji.generation.slots import current_step
+from hanji.generation.slots import current_step, is_stepping
 from hanji.methods.bottleneck.sites import feed_forward_input, linear_modules
 
 
@@ -72,9 +72,11 @@ class Site:
 
     @property
     def works(self) -> bool:
-        """Whether any row of the present step has a part here."""
+        """Whether any row of the present step, if there is one, has a part here."""
+        if not self.users or not is_stepping():
+            return False
         step = current_step()
-        return bool(self.users) if step.slot is None else step.slot in self.users
+        return step.slot is None or step.slot in self.users
 
 
 def _catch(site: Site, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
