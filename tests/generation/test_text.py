@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanji.contracts.errors import ModelError
+from hanji.contracts.errors import ConfigError, ModelError
 from hanji.generation import generate, stream
 from hanji.generation.text import TextPieces
 
@@ -60,8 +60,8 @@ def test_closing_the_stream_ends_the_decoding(model, tokenizer):
     assert threading.active_count() == before
 
 
-def test_an_error_in_the_decoding_reaches_the_reader(model, tokenizer):
-    with pytest.raises(IndexError):
+def test_a_token_that_the_model_has_not_is_refused(model, tokenizer):
+    with pytest.raises(ConfigError, match="no such token"):
         list(stream(model, tokenizer, [10**6], max_new_tokens=4))
 
 

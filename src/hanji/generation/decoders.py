@@ -78,13 +78,15 @@ class SlotDecoder:
         writes = [[self._spare] for _ in range(self.cache.slots)]
         for slot, (token, place) in tokens.items():
             ids[slot], positions[slot], writes[slot] = [token], [place], [place]
-        longest = 1 + max(place for _, place in tokens.values())
-        length = -(-longest // self._stride) * self._stride
+        lengths = [0] * self.cache.slots
+        for slot, (_, place) in tokens.items():
+            lengths[slot] = place + 1
         step = Step(
             None,
             torch.tensor(positions, device=self.device),
             torch.tensor(writes, device=self.device),
-            length,
+            -(-max(lengths) // self._stride) * self._stride,
+            tuple(lengths),
         )
         return self._run(ids, step, {})[list(tokens), -1]
 

@@ -216,20 +216,23 @@ class Engine:
             self.running[handle.slot] = handle
             self.adapters.assign(handle.slot, handle.request.adapter)
             if handle.request.prompt_logprobs is None:
-                self._reuse(handle)
-
-    def _reuse(self, handle: Handle) -> None:
-        for key in self.prefixes.keys(handle.ids, self.adapters.identity(handle.request.adapter)):
-            states = self.prefixes.find(key)
-            if states is None:
-                break
-            self._decoder.paste(handle.slot, handle.read, states)
-            handle.read += self.block
-        handle.answer.reused = handle.read
+                about = self.adapters.identity(handle.request.adapter)
+                handle.blocks = self.prefixes.keys(handle.ids, about)
 
     def _read_block(self, handle: Handle) -> int:
-        """Reads a block of the prompt; after the last one the first token is drawn. Returns tokens read."""
+        """Reads a block of the prompt; after the last one the first token is drawn.
+
+        Returns:
+            Tokens that were computed; 0 where the block was found ready.
+        """
         start = handle.read
+        number = start // self.block
+        key = handle.blocks[number] if number < len(handle.blocks) else None
+        if key is not None and (states := self.prefixes.find(key)) is not None:
+            self._decoder.paste(handle.slot, start, states)
+            handle.read += self.block
+            handle.answer.reused += self.block
+            return 0
         ids = handle.ids[start : start + self.block]
         every = handle.request.prompt_logprobs is not None
         logits = self._decoder.read(handle.slot, ids, start, every=every)
@@ -238,12 +241,8 @@ class Engine:
             self._note_prompt(handle, logits, start)
         if handle.read == len(handle.ids):
             self._continue([handle], logits[-1:])
-        elif keys := self.prefixes.keys(
-            handle.ids[: handle.read + 1], self.adapters.identity(handle.request.adapter)
-        ):
-            states = self._decoder.copy(handle.slot, start, handle.read)
-            if states is not None:
-                self.prefixes.keep(keys[-1], states)
+        elif key is not None and (states := self._decoder.copy(handle.slot, start, handle.read)) is not None:
+            self.prefixes.keep(key, states)
         return len(ids)
 
     def _note_prompt(self, handle: Handle, logits: Tensor, start: int) -> None:

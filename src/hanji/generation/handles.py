@@ -20,6 +20,7 @@ class Handle:
         ending: tokens that end it.
         slot: where it is answered; -1 while it waits, and afterwards.
         read: tokens of the prompt that are read.
+        blocks: names of its whole blocks, where those of others may be reused.
     """
 
     request: Request
@@ -32,6 +33,7 @@ class Handle:
     answer: Answer = field(default_factory=Answer)
     slot: int = -1
     read: int = 0
+    blocks: Sequence[bytes] = ()
     cancelled: bool = False
 
     def cancel(self) -> None:
