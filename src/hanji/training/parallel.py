@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -72,12 +74,16 @@ class Parallel:
             torch.cuda.set_device(local_rank)
         if not dist.is_initialized():
             dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+            # Sharded models are cycles of objects that hold the group's threads. Left to the very end of the
+            # interpreter, such a thread may still want it, and the process is aborted.
+            atexit.register(gc.collect)
         own = torch.device(kind, local_rank) if kind == "cuda" else torch.device(kind)
         return cls(_environment_integer("RANK"), world_size, own)
 
     def close(self) -> None:
         """Leaves the process group."""
         if self.world_size > 1 and dist.is_initialized():
+            gc.collect()
             dist.destroy_process_group()
 
     @property
