@@ -74,10 +74,8 @@ def write_llama(
         "tie_word_embeddings": True,
     }  # fmt: skip
     model = blank_model(architecture, tokenizer, seed=0)
-    save_model(model, directory, generation=tokenizer.generation_settings())
-    tokenizer.save(directory)
     return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": write_directory(directory, model, tokenizer),
         "matrix_parameters": sum(p.numel() for p in model.parameters() if p.ndim == 2),
     }
 
@@ -89,7 +87,11 @@ def write_smollm2_shape(directory: Path, tokenizer: Tokenizer) -> int:
         "num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 2048,
         "tie_word_embeddings": True,
     }  # fmt: skip
-    model = blank_model(architecture, tokenizer, seed=0)
+    return write_directory(directory, blank_model(architecture, tokenizer, seed=0), tokenizer)
+
+
+def write_directory(directory: Path, model: Any, tokenizer: Tokenizer) -> int:
+    """A model with its tokenizer, as others load it; returns its parameters."""
     save_model(model, directory, generation=tokenizer.generation_settings())
     tokenizer.save(directory)
     return sum(parameter.numel() for parameter in model.parameters())

@@ -12,9 +12,9 @@ from statistics import median
 import torch
 from peft import LoraConfig, get_peft_model
 
-from benchmarks.material import read_lines, smollm2_gguf
+from benchmarks.material import read_lines, smollm2_gguf, write_directory
 from benchmarks.workers.traffic import Asked
-from hanji.models.load import blank_model, load_model, save_model
+from hanji.models.load import blank_model, load_model
 from hanji.tokenizers.tokenizer import Tokenizer
 from hanji.tokenizers.train import train_tokenizer
 
@@ -44,9 +44,7 @@ def write_model(name: str, directory: Path) -> int:
             "tie_word_embeddings": False,
         }  # fmt: skip
         model = blank_model(architecture, tokenizer, seed=0)
-    save_model(model, directory, generation=tokenizer.generation_settings())
-    tokenizer.save(directory)
-    return sum(parameter.numel() for parameter in model.parameters())
+    return write_directory(directory, model, tokenizer)
 
 
 def write_loras(directory: Path, count: int, rank: int = 16) -> dict[str, str]:

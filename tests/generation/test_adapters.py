@@ -121,6 +121,46 @@ def test_adapters_come_and_go_from_memory(tmp_path: Path) -> None:
             engine.submit(Request(prompt=[5], adapter="b"))
 
 
+def test_the_prompts_own_probabilities_leave_a_soft_prompt_out(tmp_path: Path) -> None:
+    get_peft_model(tiny("llama"), KINDS["prompt"]()).save_pretrained(tmp_path / "soft")
+    prompt = prompts(1)[0][:20]
+    with Engine(tiny("llama"), Ids(), slots=1, block=8, adapters={"soft": tmp_path / "soft"}) as engine:
+        request = Request(prompt=prompt, adapter="soft", prompt_logprobs=0, max_new_tokens=1)
+        told = engine.run([request])[0].prompt_logprobs
+    assert [one.token for one in told] == prompt[1:]
+    with torch.no_grad():
+        table = (
+            PeftModel.from_pretrained(tiny("llama"), tmp_path / "soft").eval()(torch.tensor([prompt])).logits
+        )
+    rows = table[0, -len(prompt) :].log_softmax(-1)
+    for place, one in enumerate(told):
+        assert one.logprob == pytest.approx(float(rows[place, one.token]), abs=1e-4)
+
+
+def test_another_adapter_may_take_a_name_and_one_that_is_gone_fails_its_own_request(tmp_path: Path) -> None:
+    for name, length in (("old", 2), ("new", 5)):
+        torch.manual_seed(length)
+        config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=length)
+        get_peft_model(tiny("llama"), config).save_pretrained(tmp_path / name)
+    lora = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    get_peft_model(tiny("llama"), lora).save_pretrained(tmp_path / "lora")
+    prompt = prompts(1)[0]
+    with Engine(tiny("llama"), Ids(), slots=1) as engine:
+        for name in ("old", "new"):
+            engine.adapters.add("soft", tmp_path / name)
+            asked = Request(prompt=prompt, adapter="soft", max_new_tokens=NEW, stop_ids=())
+            assert engine.run([asked])[0].ids == by_peft("llama", tmp_path / name, prompt)
+            engine.adapters.remove("soft")
+        engine.adapters.add("lora", tmp_path / "lora")
+        gone = engine.submit(Request(prompt=prompt, adapter="lora", max_new_tokens=3))
+        other = engine.submit(Request(prompt=prompt, max_new_tokens=3, stop_ids=()))
+        engine.adapters.remove("lora")
+        while engine.step():
+            pass
+    assert isinstance(gone.answer.error, ModelError)
+    assert len(other.answer.ids) == 3
+
+
 @pytest.mark.parametrize(
     ("config", "reason"),
     [

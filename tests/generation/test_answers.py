@@ -117,3 +117,12 @@ def test_a_prompt_that_cannot_be_answered_is_refused(model_of_24_positions, toke
 def test_a_setting_out_of_range_is_refused_with_its_name(model, tokenizer, setting):
     with pytest.raises(ConfigError, match=next(iter(setting))):
         generate(model, tokenizer, PROMPTS, **setting)
+
+
+def test_many_long_prompts_take_turns_where_memory_is_short(model, tokenizer, monkeypatch):
+    monkeypatch.setattr("hanji.generation.answers.CACHE_BYTES", 1)  # a single slot holds more
+    prompts = [[*prompt] * 9 for prompt in PROMPTS]
+    for prompt, answer in zip(
+        prompts, generate(model, tokenizer, prompts, max_new_tokens=6, stop_ids=[]), strict=True
+    ):
+        assert answer.ids == greedy_by_hand(model, prompt, 6)

@@ -1,6 +1,7 @@
 """Continuous batching, held against transformers' own `generate`, one prompt at a time."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -200,5 +201,53 @@ def test_afterwards_the_model_is_as_it_was() -> None:
     attention = model.config._attn_implementation
     with Engine(model, Ids(), slots=2) as engine:
         engine.run([Request(prompt=[5], max_new_tokens=2)])
+    assert model.training
+    assert model.config._attn_implementation == attention
+
+
+def test_pieces_of_a_stream_join_to_the_answer_and_closing_it_frees_the_slot() -> None:
+    request = Request(prompt=prompts(1)[0], sampling=drawn(5), max_new_tokens=24)
+    with Engine(tiny("llama"), Ids(), slots=1) as engine:
+        expected = engine.run([request])[0]
+        pieces = list(engine.stream(request))
+        assert "".join(piece.text for piece in pieces) == expected.text
+        assert [piece.finish_reason for piece in pieces] == [None] * (len(pieces) - 1) + ["length"]
+        left = engine.stream(request)
+        next(left)
+        left.close()
+        assert not engine.running
+        assert engine.run([request])[0] == expected
+
+
+class Broken:
+    """A constraint that comes to its end after two tokens."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def allowed(self) -> torch.Tensor:
+        if self.seen > 1:
+            raise ConfigError("this grammar cannot be followed")
+        return torch.ones(VOCABULARY, dtype=torch.bool)
+
+    def accept(self, token: int) -> None:
+        self.seen += 1
+
+
+def test_a_constraint_that_fails_harms_no_other_request() -> None:
+    with Engine(tiny("llama"), Ids(), slots=2) as engine:
+        broken = engine.submit(Request(prompt=[5], constraint=Broken(), max_new_tokens=9))
+        fine = engine.submit(Request(prompt=[6], max_new_tokens=9, stop_ids=()))
+        while engine.step():
+            pass
+    assert isinstance(broken.answer.error, ConfigError)
+    assert len(fine.answer.ids) == 9
+
+
+def test_an_engine_that_cannot_be_made_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    model = tiny("llama").train()
+    attention = model.config._attn_implementation
+    with pytest.raises(ModelError, match="no adapter"):
+        Engine(model, Ids(), adapters={"none": tmp_path})
     assert model.training
     assert model.config._attn_implementation == attention

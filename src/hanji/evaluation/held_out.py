@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import cast
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from hanji.contracts.batch import Batch
 from hanji.contracts.labels import Labels
 from hanji.contracts.loss import Loss
+from hanji.contracts.modes import evaluating
 from hanji.contracts.protocols import Objective, Policy
 from hanji.contracts.rows import TokenRows
 from hanji.evaluation.row_scores import pair_scores, row_scores
@@ -126,16 +126,3 @@ class Sums:
         elif "scores" in observed and labels is not None:
             found = row_scores(labels.kind, observed["scores"], observed["targets"])
         return found | ({"rows": float(self._rows)} if found else {})
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Dropout off and no gradients inside; each submodule's own mode comes back afterwards."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, training in modes.items():
-            part.training = training

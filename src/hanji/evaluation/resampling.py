@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hanji.contracts.labels import Labels
+from hanji.contracts.modes import evaluating
 from hanji.contracts.protocols import Objective, Policy
 from hanji.contracts.rows import TokenRows
-from hanji.evaluation.held_out import Sums, evaluating
+from hanji.evaluation.held_out import Sums
 from hanji.evaluation.row_scores import bounds, draws, pair_scores, row_scores
 
 Draws = NDArray[np.float64]

@@ -1,6 +1,6 @@
-"""Text from a model: whole answers, pieces as they come, and the probabilities of the next token."""
+"""Text from a model: the engine, whole answers, and the probabilities of the next token."""
 
-from hanji.generation.answers import Generation, generate, stream
+from hanji.generation.answers import Generation, generate
 from hanji.generation.engine import Engine
 from hanji.generation.handles import Handle
 from hanji.generation.probabilities import NextToken, next_token_probabilities
@@ -21,5 +21,4 @@ __all__ = [
     "TokenLogprob",
     "generate",
     "next_token_probabilities",
-    "stream",
 ]

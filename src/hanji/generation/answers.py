@@ -1,22 +1,20 @@
-"""Whole answers to a list of prompts, and one answer piece by piece."""
+"""Whole answers to a list of prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-
 from hanji.contracts.random_keys import mix
-from hanji.generation.engine import Engine, no_room
-from hanji.generation.requests import FinishReason, Request
+from hanji.generation.engine import CACHE_BYTES, Engine, opened
+from hanji.generation.memory import cache_bytes, slots_for
+from hanji.generation.requests import Request
 from hanji.generation.sampling import Sampling
 from hanji.generation.text import TextDecoder
 
 ROWS_AT_A_TIME = 32
-"""Prompts decoded side by side: enough to use the machine, few enough for the memory of a small one."""
+"""Prompts decoded side by side at most: enough to use the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,70 +70,13 @@ def generate(
     ]
     if not requests:
         return []
-    with Engine(model, tokenizer, slots=min(ROWS_AT_A_TIME, len(requests))) as engine:
+    longest = max(len(opened(model, prompt)) for prompt in prompts)
+    most = min(ROWS_AT_A_TIME, len(requests))
+    slots, context = slots_for(model, longest + max_new_tokens, most, CACHE_BYTES)
+    needed = slots * cache_bytes(model, context)
+    with Engine(model, tokenizer, slots=slots, cache_bytes=needed) as engine:
         answers = engine.run(requests)
     return [
         Generation(answer.ids, answer.text, "length" if answer.finish_reason == "length" else "stop")
         for answer in answers
     ]
-
-
-def stream(
-    model: Any,
-    tokenizer: TextDecoder,
-    prompt: Sequence[int],
-    *,
-    max_new_tokens: int = 256,
-    temperature: float = 0.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    seed: int = 0,
-    stop_ids: Sequence[int] | None = None,
-) -> Generator[str, None, FinishReason]:
-    """The answer to one prompt as pieces of text; joined, they are the `text` that `generate` gives.
-
-    Decoding goes on as pieces are asked for, and ends when the iterator is closed. Arguments and errors are
-    those of `generate`.
-
-    Returns:
-        The generator's value (of `yield from`): the finish reason.
-    """
-    request = Request(
-        prompt=prompt,
-        sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=int(mix(seed, 0))),
-        max_new_tokens=max_new_tokens,
-        stop_ids=stop_ids,
-    )
-    with Engine(model, tokenizer, slots=1) as engine:
-        for piece in engine.stream(request):
-            if piece.text:
-                yield piece.text
-            if piece.finish_reason is not None:
-                return piece.finish_reason
-    raise AssertionError("the last piece has a finish reason")
-
-
-def room_for_answer(model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> int:
-    """`max_new_tokens`, or what is left of the model's context after the longest prompt.
-
-    Raises:
-        ModelError: for a prompt that is empty or fills the context.
-    """
-    context: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    shortest, longest = min(map(len, prompts)), max(map(len, prompts))
-    if shortest == 0 or (context is not None and longest >= context):
-        raise no_room(0 if shortest == 0 else longest, context or 0)
-    return max_new_tokens if context is None else min(max_new_tokens, context - longest)
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Dropout off and no gradients; the model is as it was afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

@@ -76,22 +76,32 @@ class GrammarConstraint:
             known = _known[tokenizer] = from_tokenizer(
                 tokenizer.hf, n_vocab=tokenizer.vocabulary_size, eos_token=list(tokenizer.eos_ids)
             )
-        self._size = tokenizer.vocabulary_size
+        self._size, self._kind = tokenizer.vocabulary_size, kind
         self._matcher = guidance.LLMatcher(known, grammar, log_level=0)
-        if problem := self._matcher.get_error():
-            raise ConfigError(
-                f"this {kind} cannot be followed", where=kind, hint=str(problem).splitlines()[0][:300]
-            )
+        self._check()
 
     def allowed(self) -> Tensor:
-        """[vocabulary] bool: the tokens that may come next; those that end an answer where it may end."""
+        """[vocabulary] bool: the tokens that may come next; those that end an answer where it may end.
+
+        Raises:
+            ConfigError: llguidance has come to a limit of its own; so of `accept`.
+        """
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        self._check()
         return torch.from_numpy(np.unpackbits(bits, bitorder="little")[: self._size].astype(np.bool_))
 
     def accept(self, token: int) -> None:
         """The answer goes on with `token`."""
         if not self._matcher.is_stopped():
             self._matcher.consume_token(token)
+            self._check()
+
+    def _check(self) -> None:
+        if problem := self._matcher.get_error():
+            raise ConfigError(
+                f"this {self._kind} cannot be followed", where=self._kind,
+                hint=str(problem).splitlines()[0][:300],
+            )  # fmt: skip
 
     @property
     def is_complete(self) -> bool:

@@ -18,9 +18,10 @@ States = list[tuple[Tensor, Tensor]]
 _PROBE = (13, 9)
 """Tokens of the two rows that a probe reads and decodes."""
 _STRIDE, _WIDE_STRIDE = 64, 512
-"""A step looks at a multiple of so many places, for heads of up to 64 numbers and for wider ones. Measured
-on CPU: the bits of attention do not change with how many hidden places follow, where they come in such
-multiples; elsewhere they do, and an answer would depend on the longest of its neighbours."""
+"""A step looks at a multiple of so many places, for heads of up to 64 numbers and for wider ones. It matters
+where one kernel looks at all rows (soft-capped scores, sinks). Measured on CPU: its bits do not change with
+how many hidden places follow, where they come in such multiples; with other numbers they do, and an answer
+would depend on the longest of its neighbours."""
 _found: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
 """What the probe found of models that were asked before."""
 
@@ -40,6 +41,9 @@ class Decoder(Protocol):
 
     def free(self, slot: int) -> None:
         """The row of this slot is over."""
+
+    def clear(self, slot: int) -> None:
+        """What the row of this slot has left is not finite, and must not reach the next."""
 
     def copy(self, slot: int, start: int, end: int) -> States | None:
         """Keys and values of these places, or None where they cannot be had."""
@@ -76,10 +80,9 @@ class SlotDecoder:
         ids = [[0] for _ in range(self.cache.slots)]
         positions = [[0] for _ in range(self.cache.slots)]
         writes = [[self._spare] for _ in range(self.cache.slots)]
+        lengths = [0] * self.cache.slots
         for slot, (token, place) in tokens.items():
             ids[slot], positions[slot], writes[slot] = [token], [place], [place]
-        lengths = [0] * self.cache.slots
-        for slot, (_, place) in tokens.items():
             lengths[slot] = place + 1
         step = Step(
             None,
@@ -92,6 +95,10 @@ class SlotDecoder:
 
     def free(self, slot: int) -> None:
         """Nothing: what stands in a slot is overwritten, and hidden until then."""
+
+    def clear(self, slot: int) -> None:
+        """See `Decoder`."""
+        self.cache.clear(slot)
 
     def copy(self, slot: int, start: int, end: int) -> States | None:
         """See `Decoder`."""
@@ -140,6 +147,9 @@ class PlainDecoder:
     def free(self, slot: int) -> None:
         """See `Decoder`."""
         self._caches.pop(slot, None)
+
+    def clear(self, slot: int) -> None:
+        """Nothing: each row has a cache of its own."""
 
     def copy(self, slot: int, start: int, end: int) -> States | None:
         """See `Decoder`."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -12,7 +14,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from hanji.contracts.errors import ConfigError, ModelError
+from hanji.contracts.errors import ConfigError, HanjiError, ModelError
+from hanji.contracts.modes import in_evaluation
 from hanji.generation.adapters import Adapters
 from hanji.generation.decoders import SlotDecoder, choose_decoder
 from hanji.generation.handles import Handle
@@ -20,7 +23,7 @@ from hanji.generation.logprobs import logprobs
 from hanji.generation.memory import context_of
 from hanji.generation.prefixes import PrefixStore
 from hanji.generation.requests import Answer, Piece, Request
-from hanji.generation.sampling import choose
+from hanji.generation.sampling import Row, choose
 from hanji.generation.text import StopStrings, TextDecoder, TextPieces
 
 log = logging.getLogger(__name__)
@@ -38,7 +41,7 @@ CACHE_BYTES = 2 * 2**30
 class Engine:
     """Answers many requests with one model. A context manager: outside, the model is as it was.
 
-    Not safe to be stepped from several threads; `submit` and `Handle.cancel` may be called from any.
+    Used by one thread; only `Handle.cancel` may be called from any.
 
     Args:
         model: a causal model of transformers, whatever method it was trained by. Its own generation settings
@@ -74,18 +77,17 @@ class Engine:
         self.context = context_of(model, slots, context, cache_bytes)
         self.block, self.reading = block, reading
         self.prefixes = PrefixStore(block, prefix_bytes)
-        self._own_attention = model.config._attn_implementation
-        self._was_training = {module: module.training for module in model.modules()}
-        self.waiting: deque[Handle] = deque()
-        self.running: dict[int, Handle] = {}
-        self._free = list(range(slots))[::-1]
-        self._submitted = 0
-        model.eval()
-        with torch.inference_mode():
-            self._decoder, problem = choose_decoder(model, slots, self.context)
         self.adapters = Adapters(model, slots)
         for name, directory in adapters.items():
             self.adapters.add(name, directory)
+        self.waiting: deque[Handle] = deque()
+        self.running: dict[int, Handle] = {}
+        self._free = list(range(slots))[::-1]
+        self._lent = ExitStack()  # nothing fails from here on, so that the model is given back by `__exit__`
+        self._lent.callback(model.set_attn_implementation, model.config._attn_implementation)
+        self._lent.enter_context(in_evaluation(model))
+        with torch.inference_mode():
+            self._decoder, problem = choose_decoder(model, slots, self.context)
         if problem is not None:
             log.info("requests are decoded one by one, which is slower: %s", problem)
 
@@ -96,9 +98,7 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.adapters.close()
-        self.model.set_attn_implementation(self._own_attention)
-        for module, training in self._was_training.items():
-            module.training = training
+        self._lent.close()
 
     def submit(self, request: Request, on_piece: Callable[[Piece], None] | None = None) -> Handle:
         """Takes a request; `step` answers it.
@@ -119,9 +119,7 @@ class Engine:
                 value=self.model.config.model_type,
                 hint="serve the adapter merged, as a model of its own",
             )
-        room = self.context - len(ids)
-        if not ids or room < 1:
-            raise no_room(len(ids), self.context)
+        room = check_room(len(ids), self.context)
         ending = self.tokenizer.eos_ids if request.stop_ids is None else request.stop_ids
         handle = Handle(
             request, ids, min(request.max_new_tokens, room), ending, on_piece,
@@ -214,7 +212,11 @@ class Engine:
                 continue
             handle.slot = self._free.pop()
             self.running[handle.slot] = handle
-            self.adapters.assign(handle.slot, handle.request.adapter)
+            try:
+                self.adapters.assign(handle.slot, handle.request.adapter)
+            except HanjiError as error:  # removed, or damaged, since the request was taken
+                self._fail(handle, error)
+                continue
             if handle.request.prompt_logprobs is None:
                 about = self.adapters.identity(handle.request.adapter)
                 handle.blocks = self.prefixes.keys(handle.ids, about)
@@ -246,46 +248,53 @@ class Engine:
         return len(ids)
 
     def _note_prompt(self, handle: Handle, logits: Tensor, start: int) -> None:
-        """Probabilities of the tokens that follow those read, as far as they are of the prompt."""
-        following = handle.ids[start + 1 : start + 1 + len(logits)]
+        """Probabilities of the tokens that follow those read, as far as they are of the prompt itself."""
+        second = len(handle.ids) - len(handle.request.prompt) + 1
+        first = max(start + 1, second)
+        following = handle.ids[first : start + 1 + len(logits)]
         if following:
-            handle.answer.prompt_logprobs += logprobs(
-                logits[: len(following)], following, handle.request.prompt_logprobs or 0
-            )
+            rows = logits[first - start - 1 :][: len(following)]
+            handle.answer.prompt_logprobs += logprobs(rows, following, handle.request.prompt_logprobs or 0)
 
     def _continue(self, handles: Sequence[Handle], logits: Tensor) -> None:
         """Draws a token for each row, and tells those who wait."""
         finite = torch.isfinite(logits).all(-1).tolist()
-        good = [index for index, fine in enumerate(finite) if fine]
-        for index, fine in enumerate(finite):
-            if not fine:
-                self._fail(handles[index])
+        good: list[int] = []
+        rows: list[Row] = []
+        for index, (handle, fine) in enumerate(zip(handles, finite, strict=True)):
+            try:
+                if not fine:
+                    raise _not_finite(handle)
+                rows.append(handle.row())
+            except HanjiError as error:
+                self._fail(handle, error, spoiled=not fine)
+            else:
+                good.append(index)
         if not good:
             return
         kept = logits if len(good) == len(handles) else logits[good]
-        chosen = [handles[index] for index in good]
-        tokens = choose(kept, [handle.row for handle in chosen])
-        for own, handle, token in zip(kept, chosen, tokens, strict=True):
-            self._take(handle, token, own)
+        for own, index, token in zip(kept, good, choose(kept, rows), strict=True):
+            self._take(handles[index], token, own)
 
     def _take(self, handle: Handle, token: int, logits: Tensor) -> None:
         wanted = handle.request.logprobs
         told = () if wanted is None else tuple(logprobs(logits[None], [token], wanted))
-        piece = handle.take(token, told)
+        try:
+            piece = handle.take(token, told)
+        except HanjiError as error:
+            self._fail(handle, error)
+            return
         if piece.is_last:
             self._leave(handle, piece)
         elif handle.on_piece is not None:
             handle.on_piece(piece)
 
-    def _fail(self, handle: Handle) -> None:
-        handle.answer.error = ModelError(
-            "the model's values are not finite: its weights are damaged, or overflow in this precision",
-            value=f"at token {len(handle.ids) + len(handle.answer.ids)}",
-            hint="load it in fp32, or train it again with a lower learning rate",
-        )
-        if handle.slot >= 0 and (cache := getattr(self._decoder, "cache", None)) is not None:
-            cache.clear(handle.slot)
-        self._leave(handle, Piece(error=handle.answer.error))
+    def _fail(self, handle: Handle, error: HanjiError, *, spoiled: bool = False) -> None:
+        """One request has no answer; the others go on."""
+        handle.answer.error = error
+        if spoiled:
+            self._decoder.clear(handle.slot)
+        self._leave(handle, Piece(error=error))
 
     def _leave(self, handle: Handle, last: Piece) -> None:
         if handle.slot >= 0:
@@ -306,13 +315,27 @@ def opened(model: Any, prompt: Sequence[int]) -> list[int]:
     return [*virtual, *prompt] if len(prompt) else []
 
 
-def no_room(tokens: int, context: int) -> ModelError:
-    """A prompt that is empty, or too long."""
+def check_room(tokens: int, context: int | None) -> int:
+    """Tokens that an answer may have after a prompt of so many; of a model without a limit, any number.
+
+    Raises:
+        ModelError: a prompt that is empty, or too long.
+    """
     if not tokens:
-        return ModelError("the prompt has no tokens", hint="write at least one character")
+        raise ModelError("the prompt has no tokens", hint="write at least one character")
+    if context is not None and tokens >= context:
+        raise ModelError(
+            "the prompt leaves no room for an answer in the model's context",
+            value=tokens,
+            expected=f"fewer than {context} tokens",
+            hint="shorten it; in a chat, /reset begins anew",
+        )
+    return sys.maxsize if context is None else context - tokens
+
+
+def _not_finite(handle: Handle) -> ModelError:
     return ModelError(
-        "the prompt leaves no room for an answer in the model's context",
-        value=tokens,
-        expected=f"fewer than {context} tokens",
-        hint="shorten it; in a chat, /reset begins anew",
+        "the model's values are not finite: its weights are damaged, or overflow in this precision",
+        value=f"at token {len(handle.ids) + len(handle.answer.ids)}",
+        hint="load it in fp32, or train it again with a lower learning rate",
     )

@@ -45,15 +45,22 @@ class Handle:
         """Whether the answer is complete, or there will be none."""
         return self.answer.finish_reason is not None or self.answer.error is not None
 
-    @property
     def row(self) -> Row:
-        """What the choice of its next token depends on."""
+        """What the choice of its next token depends on.
+
+        Raises:
+            HanjiError: its constraint cannot be followed any further.
+        """
         constraint = self.request.constraint
         allowed = None if constraint is None else constraint.allowed()
         return Row(self.request.sampling, self.ids, self.answer.ids, allowed)
 
     def take(self, token: int, told: tuple[TokenLogprob, ...]) -> Piece:
-        """The answer goes on with a token; says what became certain by it."""
+        """The answer goes on with a token; says what became certain by it.
+
+        Raises:
+            HanjiError: its constraint cannot be followed any further.
+        """
         answer = self.answer
         answer.ids.append(token)
         answer.logprobs += told

@@ -8,25 +8,44 @@ from hanji.contracts.errors import ConfigError
 from hanji.generation.decoders import head_size, stride
 
 
-def context_of(model: Any, slots: int, wanted: int | None, cache_bytes: int) -> int:
+def reads(model: Any) -> int | None:
+    """Tokens that the model reads at most; None where it sets no limit."""
+    config = model.config.get_text_config()
+    limit: int | None = getattr(config, "max_position_embeddings", None)
+    return limit
+
+
+def context_of(model: Any, slots: int, wanted: int | None, limit_bytes: int) -> int:
     """Tokens of a slot: what is wanted, else as many as the model reads and the memory holds.
 
     Raises:
         ConfigError: more are wanted.
     """
-    config = model.config.get_text_config()
-    reads: int | None = getattr(config, "max_position_embeddings", None)
-    held = max(1, cache_bytes // (slots * bytes_per_token(model)) - 1)
+    held = max(1, limit_bytes // (slots * bytes_per_token(model)) - 1)
     held = held // stride(model) * stride(model) or held
+    longest = reads(model)
     if wanted is None:
-        return min(held, reads or held)
-    for limit, who in ((reads, "the model reads"), (held, f"{cache_bytes:,} bytes hold for {slots} slots")):
+        return min(held, longest or held)
+    for limit, who in ((longest, "the model reads"), (held, f"{limit_bytes:,} bytes hold for {slots} slots")):
         if limit is not None and wanted > limit:
             raise ConfigError(
                 "the context is too long", where="context", value=wanted,
                 expected=f"at most {limit}, which is what {who}",
             )  # fmt: skip
     return wanted
+
+
+def slots_for(model: Any, tokens: int, most: int, limit_bytes: int) -> tuple[int, int]:
+    """How many rows of so many tokens fit into the memory, one at least, and the context of each."""
+    longest = reads(model)
+    context = tokens if longest is None else min(tokens, longest)
+    return max(1, min(most, limit_bytes // cache_bytes(model, context))), context
+
+
+def cache_bytes(model: Any, context: int) -> int:
+    """Bytes of a slot of so many tokens, with its spare place."""
+    places = -(-context // stride(model)) * stride(model)
+    return (places + 1) * bytes_per_token(model)
 
 
 def bytes_per_token(model: Any) -> int:

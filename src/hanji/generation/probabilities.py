@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import torch
 
 from hanji.contracts.errors import ConfigError
-from hanji.generation.answers import evaluating, room_for_answer
-from hanji.generation.engine import opened
+from hanji.contracts.modes import evaluating
+from hanji.generation.engine import check_room, opened
+from hanji.generation.memory import reads
 from hanji.generation.text import TextDecoder
 
 
@@ -41,7 +42,7 @@ def next_token_probabilities(
         raise ConfigError("top is out of its range", value=top, expected="at least 1")
     prompt = list(tokenizer.encode_prompt(text))
     ids = opened(model, prompt)
-    room_for_answer(model, [ids], 1)
+    check_room(len(ids), reads(model))
     with evaluating(model):
         logits = model(input_ids=torch.tensor([ids], device=model.device)).logits[0, -1].float()
     probabilities, likeliest = logits.softmax(-1).topk(min(top, logits.shape[-1]))

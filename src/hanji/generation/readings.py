@@ -11,9 +11,9 @@ from torch import Tensor
 
 from hanji.contracts.errors import ConfigError, ModelError
 from hanji.contracts.labels import Labels
+from hanji.contracts.modes import evaluating
 from hanji.contracts.protocols import Encoder
 from hanji.contracts.rows import TokenRows
-from hanji.generation.answers import evaluating
 from hanji.generation.engine import opened
 from hanji.generation.probabilities import NextToken
 from hanji.models.heads import RELATION_HEADS

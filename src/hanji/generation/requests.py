@@ -18,7 +18,11 @@ class Constraint(Protocol):
     """What an answer may be: a grammar, at its present state."""
 
     def allowed(self) -> Tensor:
-        """[vocabulary] bool: the tokens that may come next."""
+        """[vocabulary] bool: the tokens that may come next.
+
+        Raises:
+            HanjiError: it cannot be followed any further; so of `accept`.
+        """
 
     def accept(self, token: int) -> None:
         """The answer goes on with `token`."""

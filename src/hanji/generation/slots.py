@@ -194,7 +194,7 @@ def slot_attention(
     """
     if softcap is None and s_aux is None:
         step = current_step()
-        if step.lengths and query.device.type == "cpu" and not extra.get("position_bias"):
+        if step.lengths and query.device.type == "cpu" and extra.get("position_bias") is None:
             return _row_by_row(query, key, value, attention_mask, scaling, step), None
         output, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=0.0, scaling=scaling, **extra

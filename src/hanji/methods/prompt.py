@@ -53,12 +53,17 @@ class PromptEmbedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids: [...] → [..., embedding size]"""
-        place = ids - self.base.weight.shape[0]
-        embedded = self.base(torch.where(place < 0, ids, 0))
-        # Not `self.prompt[...]`: on a CPU its gradient is added up by threads in whatever order they come:
-        # a resumed run would end in other bits.
-        learned = nn.functional.embedding(place.clamp_min(0), self.prompt).to(embedded.dtype)
-        return torch.where((place < 0)[..., None], embedded, learned)
+        return look_up(self.base, self.prompt, ids)
+
+
+def look_up(base: nn.Embedding, vectors: Tensor, ids: Tensor) -> Tensor:
+    """ids: [...] → [..., embedding size]; those past the end of `base` are rows of `vectors`."""
+    place = ids - base.weight.shape[0]
+    embedded = base(torch.where(place < 0, ids, 0))
+    # Not `vectors[...]`: on a CPU its gradient is added up by threads in whatever order they come, and a
+    # resumed run would end in other bits.
+    learned = nn.functional.embedding(place.clamp_min(0), vectors).to(embedded.dtype)
+    return torch.where((place < 0)[..., None], embedded, learned)
 
 
 class Prompt:

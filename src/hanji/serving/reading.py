@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hanji.generation.answers import evaluating
+from hanji.contracts.modes import evaluating
 from hanji.generation.engine import opened
 from hanji.objectives.framing import frame_texts
 from hanji.serving.models import Pooling, Served

@@ -65,9 +65,10 @@ class Adapters:
         return "" if name is None else f"{name} {self.places.get(name)}"
 
     def remove(self, name: str) -> None:
-        """Forgets an adapter; answers under way keep it."""
+        """Forgets an adapter: another may have its name. Answers that are being written keep it."""
         self.places.pop(name, None)
         self._loaded.pop(name, None)
+        self._prompts.pop(name, None)
 
     def virtual_ids(self, name: str | None) -> tuple[int, ...]:
         """What every prompt to this adapter begins with.

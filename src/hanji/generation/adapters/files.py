@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hanji.contracts.errors import ModelError
+from hanji.methods.prompt import WEIGHTS
 from hanji.methods.saved import ADDED
 
 Reads = Literal["input", "output", "feed-forward"]
 
-WEIGHTS: Final = "adapter_model.safetensors"
 _INNER: Final = "base_model.model."
 
 

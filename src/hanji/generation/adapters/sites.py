@@ -14,6 +14,7 @@ from transformers.activations import ACT2FN
 from hanji.generation.adapters.files import Part
 from hanji.generation.slots import current_step, is_stepping
 from hanji.methods.bottleneck.sites import feed_forward_input, linear_modules
+from hanji.methods.prompt import look_up
 
 
 class Site:
@@ -115,7 +116,4 @@ class PromptTable(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids: [...] → [..., embedding size]"""
-        place = ids - self.base.weight.shape[0]
-        embedded: Tensor = self.base(torch.where(place < 0, ids, 0))
-        learned = F.embedding(place.clamp_min(0), self.vectors)
-        return torch.where((place < 0)[..., None], embedded, learned)
+        return look_up(self.base, self.vectors, ids)

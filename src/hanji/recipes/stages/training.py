@@ -17,9 +17,10 @@ from transformers import PreTrainedModel
 from hanji.artifacts.artifact import Artifact
 from hanji.contracts.errors import ConfigError, ModelError
 from hanji.contracts.labels import Labels
+from hanji.contracts.modes import evaluating
 from hanji.contracts.protocols import AddingMethod, ComparesWithReference, Method, Objective
 from hanji.data.stream import TrainingStream, batches_of, held_out_batches
-from hanji.evaluation.held_out import evaluating, held_out_scores
+from hanji.evaluation.held_out import held_out_scores
 from hanji.models.load import Loaded
 from hanji.models.policies import ModelPolicy, policy_for
 from hanji.recipes.context import Interrupted, StageContext
