@@ -91,7 +91,8 @@ class SlotDecoder:
             -(-max(lengths) // self._stride) * self._stride,
             tuple(lengths),
         )
-        return self._run(ids, step, {})[list(tokens), -1]
+        logits = self._run(ids, step, {})[:, -1]
+        return logits if list(tokens) == list(range(self.cache.slots)) else logits[list(tokens)]
 
     def free(self, slot: int) -> None:
         """Nothing: what stands in a slot is overwritten, and hidden until then."""

@@ -225,23 +225,21 @@ def _row_by_row(
     Heads that share a key are looked up together, as if they were tokens (grouped queries).
     """
     rows, heads, _, size = query.shape
-    groups = heads // key.shape[1]
-    output = query.new_zeros((rows, heads, 1, value.shape[3]))
+    sharing = key.shape[1]
+    queries = query.reshape(rows, 1, sharing, heads // sharing, size).unbind()
+    keys, values = key.unsqueeze(1).unbind(), value.unsqueeze(1).unbind()
     whole = _whole_rows(mask, step)
+    found = []
     for row, length in enumerate(step.lengths):
         if not length:
+            found.append(query.new_zeros((1, sharing, heads // sharing, value.shape[3])))
             continue
-        own = slice(row, row + 1)
-        hidden = None if mask is None or whole[row] else mask[own, :, :, :length]
-        found = F.scaled_dot_product_attention(
-            query[own].reshape(1, heads // groups, groups, size),
-            key[own, :, :length],
-            value[own, :, :length],
-            attn_mask=hidden,
-            scale=scaling,
+        hidden = None if mask is None or whole[row] else mask[row : row + 1, :, :, :length]
+        own, looked_up = keys[row].narrow(2, 0, length), values[row].narrow(2, 0, length)
+        found.append(
+            F.scaled_dot_product_attention(queries[row], own, looked_up, attn_mask=hidden, scale=scaling)
         )
-        output[own] = found.reshape(1, heads, 1, -1)
-    return output.transpose(1, 2)
+    return torch.cat(found).reshape(rows, 1, heads, -1)
 
 
 def _whole_rows(mask: Tensor | None, step: Step) -> list[bool]:

@@ -138,7 +138,11 @@ class Adapters:
     def _check(self, directory: Path) -> None:
         config = read_config(directory)
         about = base_of(directory) if (directory / BASE).is_file() else None
-        reason = why_alone(config, about is not None and bool(about.new))
+        reason = why_alone(
+            config,
+            has_head=about is not None and bool(about.new),
+            on_quantised=about is not None and about.quantization is not None,
+        )
         if reason is not None:
             raise ModelError(
                 "this adapter cannot share a base with others",

@@ -128,9 +128,11 @@ def read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
-def why_alone(config: Mapping[str, Any], has_head: bool) -> str | None:
+def why_alone(config: Mapping[str, Any], has_head: bool, on_quantised: bool = False) -> str | None:
     """Why an adapter must be served as a model of its own; None if it need not."""
     kind = config.get("peft_type")
+    if on_quantised:
+        return "it belongs to the base in 4 bits, and others to the base as it is"
     if kind not in ("LORA", "BOTTLENECK", "PROMPT_TUNING"):
         return f"{kind} is of another form"
     if has_head or config.get("modules_to_save"):
