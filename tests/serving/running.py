@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from openai import OpenAI
 
 from hanji.contracts.protocols import Head
@@ -63,11 +64,13 @@ class Running:
 
 
 @contextmanager
-def running(service: Service) -> Iterator[Running]:
-    """Serves in a thread of its own, as `hanji serve` does."""
+def running(service: Service, prepare: Callable[[FastAPI], None] = lambda _: None) -> Iterator[Running]:
+    """Serves in a thread of its own, as `hanji serve` does; `prepare` adds to the application."""
     bound = server.listen("127.0.0.1", 0)
+    app = create_app(service)
+    prepare(app)
     config = uvicorn.Config(
-        create_app(service), log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=5
+        app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=5
     )
     ready, loops = threading.Event(), []
 

@@ -73,6 +73,9 @@ def serve(
         list[str] | None,
         typer.Option("--allow-host", metavar="NAME", help="Another name that this service is called by."),
     ] = None,
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Whether there is a chat page, at /.")
+    ] = True,
     log_requests: Annotated[
         bool, typer.Option("--log-requests", help="Keep requests and answers in the database.")
     ] = False,
@@ -114,7 +117,12 @@ def serve(
         service.hosts = frozenset(hosts) if is_private and service.keys is None else None
         if log_requests:
             sources.log_requests(service, retention_days)
-        server.serve(create_app(service), bound, drain_seconds, lambda: _say(bound, service))
+        app = create_app(service)
+        if page:
+            from hanji.studio.pages import add_pages
+
+            add_pages(app)
+        server.serve(app, bound, drain_seconds, lambda: _say(bound, service, page))
 
 
 class Sources:
@@ -229,9 +237,11 @@ class Sources:
         return place.relative_to(root).as_posix() if place.is_relative_to(root) else called
 
 
-def _say(bound: socket.socket, service: Service) -> None:
+def _say(bound: socket.socket, service: Service, page: bool) -> None:
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     door = "an API key is wanted" if service.keys is not None else "no key is wanted"
     names = ", ".join(service.models.names)
     messages().print(f"[bold]{names}[/] at [cyan]http://{shown}:{port}/v1[/]  [dim]{door}; Ctrl-C ends[/]")
+    if page:
+        messages().print(f"chat page at [cyan]http://{shown}:{port}/[/]")
