@@ -27,6 +27,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "adapter": {"reduction_factor": 4},
     "prompt": {"length": 6},
     "lora": {"rank": 4},
+    "qlora": {"rank": 4},
 }
 """Options of methods for models as narrow as these; a method that is not here has its own defaults."""
 
@@ -106,6 +107,7 @@ def variants() -> Iterator[Cell]:
     yield Cell("gpt2", "lora", "classify", "olora")
     yield Cell("modernbert", "lora", "mlm", "olora")
     yield Cell("gpt2", "lora", "dpo", "dora")
+    yield Cell("gpt2", "qlora", "dpo", "dora")
 
 
 def of(which: Callable[[Cell], bool]) -> Callable[[Test], Test]:

@@ -42,8 +42,14 @@ def load_with_peft(directory: Path, head: str, outputs: int | None) -> Any:
     from peft import PeftModel
 
     about = json.loads((directory / "adapter_config.json").read_text(encoding="utf-8"))
-    options = {} if outputs is None else {"num_labels": outputs}
+    told = json.loads((directory / "base.json").read_text(encoding="utf-8"))["quantization"]
+    options: dict[str, Any] = {} if outputs is None else {"num_labels": outputs}
+    if told is not None:
+        options["quantization_config"] = transformers.BitsAndBytesConfig(**told)
     base = CLASSES[head].from_pretrained(about["base_model_name_or_path"], **options)
+    for module in base.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):  # rounds to bfloat16 outside of training
+            module.support_avx512bf16_for_cpu = False
     return PeftModel.from_pretrained(base, str(directory)).eval()
 
 

@@ -30,8 +30,10 @@ which it checks that
 
 - the loss falls, what is frozen keeps every bit, and what learns changes;
 - the saved directory gives the same outputs again: here, in plain transformers (whole models), in plain PEFT
-  (`lora`, `prompt`), in PEFT after `import hanji` (`adapter`);
-- switched off, what was added leaves the base model to the bit; merged, a `lora` gives the same;
+  (`lora`, `prompt`; `qlora` on a base that transformers quantises as `base.json` says), in PEFT after
+  `import hanji` (`adapter`);
+- switched off, what was added leaves the base model to the bit (`qlora`: the base in 4 bits); merged, a `lora`
+  or `qlora` gives the same;
 - stopped and resumed, the run saves the same bytes; packed, documents give what they give padded.
 
 So are a few cells of each variant of LoRA: `start: pissa`, `pissa_niter_16` and `olora`, `rslora`, `dora`, `biases`.

@@ -17,6 +17,7 @@ from grid.stages import STEPS, Seen, outputs, run, said
 from hanji.artifacts.models import load_to_train, load_trained
 from hanji.contracts.errors import ConfigError, ModelError
 from hanji.methods.modules import head_modules, is_classifier
+from hanji.methods.quantised import quantise, quantization_of
 from hanji.models.policies import policy_for
 from hanji.recipes.context import Interrupted
 
@@ -82,6 +83,8 @@ def test_switched_off_it_is_the_base_model(trained: Seen, material: Material) ->
         material.base(cell.family), cell.head,
         labels=trained.stage.labels, pad_id=trained.stage.tokenizer.pad_id, seed=trained.context.seed,
     )  # fmt: skip
+    if trained.stage.method.name == "qlora":
+        quantise(base.model, quantization_of(base.model))
     expected = outputs(
         policy_for(cell.head, base.model, pad_id=trained.stage.tokenizer.pad_id), trained.batch
     )

@@ -28,7 +28,9 @@ VARIANT = {("lora", "gpt2"): "olora"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("how", "methods"), [("alone", ("lora", "prompt")), ("with-hanji", ("adapter",))])
+@pytest.mark.parametrize(
+    ("how", "methods"), [("alone", ("lora", "qlora", "prompt")), ("with-hanji", ("adapter",))]
+)
 def test_peft_loads_it(how: str, methods: tuple[str, ...], material: Material, tmp_path: Path) -> None:
     cases: list[dict[str, Any]] = []
     for method in methods:

@@ -54,7 +54,7 @@ def test_each_way_is_a_stage_on_the_same_data_and_budget(workspace: Workspace) -
 
 def test_every_method_is_compared_where_none_is_named(workspace: Workspace) -> None:
     linked = link(recipe(ways=compare()), workspace)
-    assert linked.parents["ways"] == tuple(f"ways-{name}" for name in METHODS)
+    assert linked.parents["ways"] == tuple(f"ways-{name}" for name in METHODS if name != "qlora")
 
 
 def test_a_source_that_is_prepared_on_the_way_keeps_rows_to_compare_on(workspace: Workspace) -> None:
@@ -81,6 +81,7 @@ def test_other_stages_may_name_a_way_and_baselines_are_parents(workspace: Worksp
         ("freeze", 2e-5, 2e-5),
         ("adapter", 2e-5, 2e-4),
         ("lora", 2e-5, 2e-4),
+        ("qlora", 2e-5, 2e-4),
         ("prompt", 2e-5, 2e-3),
         ("lora", 1e-3, 5e-3),
         ("prompt", 1e-2, 5e-2),
@@ -105,13 +106,27 @@ def test_every_method_on_the_task_of_a_finetune_stage() -> None:
     assert name == "compare-chat"
     found = changed.stages[name]
     ways = {way.name: way for way in found.ways}
-    assert list(ways) == list(METHODS)
+    assert list(ways) == [name for name in METHODS if name != "qlora"]
     assert ways["lora"].options == {"rank": 3}
     rates = {way.name: learning_rate(way, found.train.learning_rate) for way in found.ways}
     assert rates["lora"] == 2e-4
     assert rates["full"] == pytest.approx(2e-5)
     assert rates["prompt"] == pytest.approx(2e-3)
     assert found.train.steps == 5
+
+
+def test_a_method_that_is_not_compared_by_itself_is_where_the_stage_has_it() -> None:
+    chat = {
+        "kind": "finetune",
+        "model": "owner/base",
+        "data": "owner/rows",
+        "method": {"name": "qlora", "rank": 3},
+        "train": {"steps": 5, "learning_rate": 2e-4},
+    }
+    changed, name = comparing(recipe(chat=chat), "chat")
+    ways = {way.name: way for way in changed.stages[name].ways}
+    assert list(ways) == list(METHODS)
+    assert ways["qlora"].options == {"rank": 3}
 
 
 ROWS = {"kind": "prepare", "source": "python-docs", "split": {"validation": 0.0}}

@@ -14,6 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from hanji.contracts.errors import ModelError
 from hanji.contracts.labels import Labels
 from hanji.contracts.protocols import Head
+from hanji.methods.quantised import INSTALL, quantise, why_not
 from hanji.methods.saved import ADDED, load_added, load_merged
 from hanji.models.heads import head_of
 from hanji.models.identity import weights_digest
@@ -35,6 +36,8 @@ class Base:
         head: what the whole ends in. `new`: modules that the base has not.
         labels: kind and names, of a classifier.
         pad_id: the padding token.
+        quantization: how the base was quantised before anything was added, as the arguments of transformers'
+            `BitsAndBytesConfig`; None: it was not. `weights` is of the base before that.
     """
 
     source: str
@@ -44,6 +47,7 @@ class Base:
     new: tuple[str, ...]
     labels: Mapping[str, Any] | None
     pad_id: int
+    quantization: Mapping[str, Any] | None = None
 
     def write(self, directory: Path) -> None:
         """Writes `base.json` into `directory`."""
@@ -84,8 +88,16 @@ def load_trained(source: str | Path, *, dtype: torch.dtype = torch.float32) -> P
     return model
 
 
-def load_to_train(source: str | Path, head: Head, *, labels: Labels | None, pad_id: int, seed: int) -> Loaded:
-    """A trained model that is to be trained further; a LoRA is merged into its base first.
+def load_to_train(
+    source: str | Path,
+    head: Head,
+    *,
+    labels: Labels | None,
+    pad_id: int,
+    seed: int,
+    dtype: torch.dtype | None = torch.float32,
+) -> Loaded:
+    """A trained model that is to be trained further; a LoRA is merged into its base first, and then in fp32.
 
     Arguments and errors are those of `models.load.load_with_head`; besides:
 
@@ -93,7 +105,7 @@ def load_to_train(source: str | Path, head: Head, *, labels: Labels | None, pad_
         ModelError: an adapter or a soft prompt, which cannot become part of the model's weights.
     """
     if not is_added(source):
-        return load_with_head(source, head, labels=labels, pad_id=pad_id, seed=seed)
+        return load_with_head(source, head, labels=labels, pad_id=pad_id, seed=seed, dtype=dtype)
     directory = Path(source)
     about = base_of(directory)
     if about.head != head:
@@ -151,7 +163,16 @@ def _load_base(directory: Path, dtype: torch.dtype) -> PreTrainedModel:
     about = base_of(directory)
     place = about.place(directory)
     pad_id = about.pad_id if about.weights else None
-    loaded = load_with_head(place, about.head, labels=about.own_labels, pad_id=pad_id, dtype=dtype)
+    if about.quantization is not None and (reason := why_not()):
+        raise ModelError(
+            "this adapter learned on a base in 4 bits, and gives other outputs on any other",
+            where=str(directory / BASE),
+            value=reason,
+            expected=INSTALL,
+            hint="or serve what `hanji export --to merged` makes of it where bitsandbytes runs",
+        )
+    stored = dtype if about.quantization is None else None
+    loaded = load_with_head(place, about.head, labels=about.own_labels, pad_id=pad_id, dtype=stored)
     if about.weights and (found := weights_digest(loaded.model, about.new)) != about.weights:
         raise ModelError(
             "this adapter was trained on another base model",
@@ -160,4 +181,7 @@ def _load_base(directory: Path, dtype: torch.dtype) -> PreTrainedModel:
             expected=f"weights {about.weights[:12]}",
             hint="give back the base that it was trained on, or train it again on this one",
         )
+    if about.quantization is not None:
+        quantise(loaded.model, about.quantization)
+        loaded.model.to(dtype)
     return loaded.model

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import peft
+import torch
 from peft import PeftModel
+from transformers import BitsAndBytesConfig
 
 from hanji.artifacts.models import BASE, base_of
 from hanji.contracts.errors import ModelError
@@ -23,6 +25,9 @@ WEIGHTS: Final = "adapter_model.safetensors"
 _TOLERANCE: Final = 1e-4
 _INNER: Final = "base"
 """The directory of a base that lies within the adapter's."""
+_IN_BFLOAT16: Final = "support_avx512bf16_for_cpu"
+"""Of bitsandbytes' layers: outside of training they round to bfloat16 on CPUs that have instructions for it;
+what is compared is the fp32 in which the adapter learned."""
 
 
 class Adapter:
@@ -83,10 +88,18 @@ class Adapter:
         progress.note(f"comparing with {reader}")
         expected = subject.answers
         is_classifier = subject.head == "classification"
-        options = {"num_labels": subject.config.num_labels} if is_classifier else {}
+        options: dict[str, Any] = {"num_labels": subject.config.num_labels} if is_classifier else {}
+        quantization = base_of(subject.directory).quantization
+        if quantization is not None:
+            progress.note("the base is quantised by transformers, as base.json says")
+            options["quantization_config"] = BitsAndBytesConfig(**quantization)
+            options["dtype"] = torch.float32
         base = CLASSES[subject.head].from_pretrained(
             self._base_here(subject, work, progress), trust_remote_code=False, **options
         )
+        for module in base.modules():
+            if hasattr(module, _IN_BFLOAT16):
+                setattr(module, _IN_BFLOAT16, False)
         found = answers_of(PeftModel.from_pretrained(base, str(work)), subject.rows)
         return [compare(reader, f"logits of {len(found)} texts", found, expected, tolerance=_TOLERANCE)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from hanji.contracts.registry import Registry
 
 METHODS = Registry(
@@ -12,5 +14,9 @@ METHODS = Registry(
         "adapter": "hanji.methods.adapter:Adapter",
         "prompt": "hanji.methods.prompt:Prompt",
         "lora": "hanji.methods.lora:Lora",
+        "qlora": "hanji.methods.qlora:Qlora",
     },
 )
+
+# PEFT imports bitsandbytes where that is installed, which then misses a package that is not wanted here.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hanji.contracts.errors import ConfigError, ModelError
 from hanji.methods.modules import head_modules, is_classifier, task_type
+from hanji.methods.quantised import dequantise, turn_back
 
 _INNER = "base_model.model."
 """How PEFT calls the model within its own."""
@@ -81,9 +82,7 @@ class Attached:
 
     def merge(self) -> nn.Module:
         """The plain model, with what was learned in its own weights."""
-        with _quiet():
-            merged: nn.Module = self.peft.merge_and_unload()
-        return merged
+        return merge_attached(self.peft)
 
 
 class AttachingMethod:
@@ -122,6 +121,16 @@ def load_attached(model: nn.Module, directory: Path) -> tuple[nn.Module, Any]:
             hint=" ".join(str(error).split())[:300],
         ) from error
     return peft.get_base_model(), peft
+
+
+def merge_attached(peft: Any) -> nn.Module:
+    """The plain model within PEFT's wrapper, with what was learned in its own weights; those that were in 4
+    bits are first what they were rounded to."""
+    turned = dequantise(peft.get_base_model())
+    with _quiet():
+        merged: nn.Module = peft.merge_and_unload()
+    turn_back(merged, turned)
+    return merged
 
 
 @contextmanager

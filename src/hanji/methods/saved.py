@@ -9,7 +9,7 @@ from typing import Final
 from torch import nn
 
 from hanji.contracts.errors import ModelError
-from hanji.methods.attached import load_attached
+from hanji.methods.attached import load_attached, merge_attached
 from hanji.methods.prompt import load_prompt
 
 ADDED: Final = "adapter_config.json"
@@ -53,5 +53,4 @@ def load_merged(model: nn.Module, directory: Path) -> nn.Module:
             hint="start from the base model, or from a stage with method: lora, freeze or full",
         )
     _, peft = load_attached(model, directory)
-    merged: nn.Module = peft.merge_and_unload()
-    return merged
+    return merge_attached(peft)

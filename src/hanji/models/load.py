@@ -133,7 +133,7 @@ def load_with_head(
     labels: Labels | None = None,
     pad_id: int | None = None,
     seed: int = 0,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = torch.float32,
 ) -> Loaded:
     """A trained model that ends in `head`; where it was saved with another, the head is new.
 
@@ -141,6 +141,8 @@ def load_with_head(
         labels: of a classification head; one saved with other labels is replaced.
         pad_id: the padding token, by which plain transformers finds the last token that a decoder is read at.
         seed: of the new head's weights.
+        dtype: of the weights; None for the one that they are stored in: then those of safetensors stay in
+            the mapped file until something is done with them. Of GGUF it is fp32.
 
     Raises:
         ModelError: where nothing loadable is there, or more than a head is missing.
@@ -153,12 +155,13 @@ def load_with_head(
         config.pad_token_id = pad_id
     place = {"pretrained_model_name_or_path": str(path.parent if is_gguf else source)}
     options: dict[str, Any] = {"gguf_file": path.name} if is_gguf else {"use_safetensors": True}
+    wanted = dtype or (torch.float32 if is_gguf else "auto")
     try:
         # transformers draws a bar of its own for GGUF, whoever is listening
         with redirect_stderr(StringIO()) if is_gguf else nullcontext(), torch.random.fork_rng():
             torch.manual_seed(seed)
             model, report = CLASSES[head].from_pretrained(
-                **place, config=config, dtype=dtype, output_loading_info=True, trust_remote_code=False,
+                **place, config=config, dtype=wanted, output_loading_info=True, trust_remote_code=False,
                 ignore_mismatched_sizes=anew, **options,
             )  # fmt: skip
     except (OSError, ValueError, KeyError) as error:
@@ -173,7 +176,7 @@ def load_with_head(
     body = [name for name in new if _is_body(model, name)]
     if (missing and not new) or body or (new and head == "causal"):
         raise _unfilled(source, type(model).__name__, missing)
-    return Loaded(_dequantised(model, dtype) if is_gguf else _plain(model), new)
+    return Loaded(_dequantised(model, dtype or torch.float32) if is_gguf else _plain(model), new)
 
 
 def _is_body(model: PreTrainedModel, module: str) -> bool:

@@ -30,7 +30,7 @@ from hanji.recipes.fields import (
     Trials,
     as_list,
 )
-from hanji.recipes.support import AGAINST_REFERENCE, check_from_nothing, check_score
+from hanji.recipes.support import AGAINST_REFERENCE, NOT_EVERYWHERE, check_from_nothing, check_score
 from hanji.recipes.train import FinetuneSettings, PretrainSettings
 
 Product = Literal["data", "tokenizer", "model", "report"]
@@ -205,10 +205,10 @@ class FinetuneStage(_TrainingStage):
     `reward` and `dpo` which of two answers people chose; `clm`, `mlm`, `mlm+nsp`, `mlm+sop` continue on plain
     text. A name, or a mapping of the name and its options."""
     method: Method = MethodSettings()
-    """Which parameters learn: `full`, `freeze`, `adapter`, `prompt` or `lora`; a name, or a mapping of the
-    name and its options."""
+    """Which parameters learn: `full`, `freeze`, `adapter`, `prompt`, `lora`, or `qlora` on a base in 4 bits;
+    a name, or a mapping of the name and its options."""
     merge: bool = False
-    """Put what was learned into the model's own weights, and save a whole model; of `lora` only."""
+    """Put what was learned into the model's own weights, and save a whole model; of `lora` and `qlora`."""
     tokenizer: Reference | None = None
     """Another tokenizer than the model's own."""
     train: FinetuneSettings = FinetuneSettings(epochs=3)
@@ -263,10 +263,10 @@ class CompareStage(_TrainingStage):
     """What is minimised, as in `finetune`."""
     methods: Trials | None = None
     """The ways to compare: names of methods, or mappings of a name, `learning_rate` and the method's own
-    options; by default every method there is. Each becomes a `finetune` stage `<this stage>-<method>`.
-    Without a rate of their own, `full` and `freeze` learn at `train.learning_rate`; what is added to a model
-    is small and wants more: `adapter` and `lora` learn at 10 times that rate (5e-3 at most), `prompt` at 100
-    times (5e-2 at most)."""
+    options; by default every method there is but `qlora`, which is for models that fit in no other way. Each
+    becomes a `finetune` stage `<this stage>-<method>`. Without a rate of their own, `full` and `freeze` learn
+    at `train.learning_rate`; what is added to a model is small and wants more: `adapter`, `lora` and `qlora`
+    learn at 10 times that rate (5e-3 at most), `prompt` at 100 times (5e-2 at most)."""
     baselines: References | None = None
     """Further models that are scored on the same rows, to be beaten: the model as it was, a blank one trained
     on the labels alone."""
@@ -292,7 +292,7 @@ class CompareStage(_TrainingStage):
     @property
     def ways(self) -> tuple[Trial, ...]:
         """The ways to compare."""
-        return self.methods or tuple(Trial(name=name) for name in METHODS)
+        return self.methods or tuple(Trial(name=name) for name in METHODS if name not in NOT_EVERYWHERE)
 
 
 class ComparedStage(CompareStage):

@@ -45,15 +45,10 @@ SCORES: Mapping[str, tuple[str, ...]] = {
 are."""
 
 
-_QUANTISED = (
-    "an adapter that learned on a quantised base gives other outputs on the base itself, and here both must"
-    " be the same; take lora, with train.activation_checkpointing: true and a smaller"
-    " train.micro_batch_tokens where memory is short"
-)
+_QUANTISED = "a LoRA on a base in 4 bits is a method of its own; take qlora, with the same options"
 _METHODS_NOT_HERE: Mapping[str, str] = {
     "prefix": "prefix tuning gives vectors to every layer's attention, which packed rows cannot hold; take"
     " prompt, whose vectors stand before the text as tokens do, or lora",
-    "qlora": _QUANTISED,
 }
 """Methods that others have, and why they are not here; a registered one of the name comes first."""
 
@@ -61,6 +56,9 @@ _OPTIONS_NOT_HERE: Mapping[tuple[str, str], str] = {
     ("lora", name): _QUANTISED for name in ("base", "bits", "load_in_4bit", "load_in_8bit", "quantization")
 }
 """The same of options, by method."""
+
+NOT_EVERYWHERE = ("qlora",)
+"""What needs more than is always installed, so that even without options it is seen whether it can be."""
 
 
 def check_score(objective: str, score: str) -> None:
@@ -110,12 +108,12 @@ def check_method(name: str) -> str:
 def check_options(registry: Registry, name: str, options: Mapping[str, Any]) -> None:
     """Refuses options that what is registered under `name` does not have, or not with such values.
 
-    Only where there are options is its code imported, and with it torch.
+    Only where there are options is its code imported, and with it torch; and of what cannot run everywhere.
 
     Raises:
         ValueError: naming the option and what is allowed.
     """
-    if not options:
+    if not options and name not in NOT_EVERYWHERE:
         return
     made = registry.load(name)
     signature = inspect.signature(made)

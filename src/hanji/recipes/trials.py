@@ -24,6 +24,7 @@ from hanji.recipes.schema import (
 FACTORS: Final[Mapping[str, tuple[float, float]]] = {
     "adapter": (10, 5e-3),
     "lora": (10, 5e-3),
+    "qlora": (10, 5e-3),
     "prompt": (100, 5e-2),
 }
 """Method → how many times the rate of full fine-tuning it learns at, and up to which rate that raises it. Few
@@ -108,13 +109,15 @@ def comparing(recipe: Recipe, stage: str) -> tuple[Recipe, str]:
     factor, _ = FACTORS.get(given.method.name, (1, 0))
     own = given.train.learning_rate
     own_way = {"name": given.method.name, "learning_rate": own, **given.method.options}
-    everyone = CompareStage(model=given.model, data=given.data).ways
+    everyone = [way.name for way in CompareStage(model=given.model, data=given.data).ways]
+    if given.method.name not in everyone:
+        everyone.append(given.method.name)
     comparison = CompareStage.model_validate(
         {
             "model": given.model,
             "data": given.data,
             "objective": given.objective,
-            "methods": [own_way if way.name == given.method.name else way for way in everyone],
+            "methods": [own_way if name == given.method.name else name for name in everyone],
             "tokenizer": given.tokenizer,
             "train": given.train.model_copy(update={"learning_rate": own / factor}),
         }

@@ -19,6 +19,7 @@ from transformers import PretrainedConfig
 
 from hanji.contracts.labels import Labels
 from hanji.contracts.protocols import Encoder, Head, Method, Objective
+from hanji.methods.quantised import parameter_count
 from hanji.models.attention import PACKED_ATTENTION, Documents, packed_masks
 from hanji.models.cross_entropy import log_probabilities, summed_cross_entropy
 from hanji.models.heads import CLASSES, is_encoder
@@ -205,7 +206,7 @@ def _trace(config: PretrainedConfig, shape: StepShape) -> StepTrace:
                 _forward_and_backward(model, shape, recorder)
             learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
             memory = recorder.peak_by_part([p.grad for p in learning if p.grad is not None])
-            parameters = sum(parameter.numel() for parameter in model.parameters())
+            parameters = parameter_count(model)
             trainable = sum(parameter.numel() for parameter in learning)
     except Exception as error:  # fake tensors refuse what looks at values, each operation in its own way
         raise CannotTrace(f"{config.model_type}: {type(error).__name__}: {str(error)[:200]}") from error

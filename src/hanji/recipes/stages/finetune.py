@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hanji.artifacts.artifact import Artifact
 from hanji.artifacts.models import config_of, load_to_train
 from hanji.contracts.labels import Labels
@@ -45,6 +47,7 @@ def make(
     loaded = load_to_train(
         location(inputs[stage.model]), objective.head,
         labels=labels, pad_id=tokenizer.pad_id, seed=context.seed,
+        dtype=None if hasattr(method, "quantization") else torch.float32,
     )  # fmt: skip
     check_vocabulary(loaded.model, tokenizer)
     if loaded.new:

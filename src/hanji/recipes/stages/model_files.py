@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -83,7 +83,8 @@ def write_model(
     if origin is not None and not merge:
         adding = cast("AddingMethod", method)
         adding.save(model, work, base=origin.place, state=state)
-        origin.base.write(work)
+        quantization = getattr(method, "quantization", None)
+        replace(origin.base, quantization=quantization).write(work)
     elif merge:
         model.load_state_dict(state)
         save_model(cast("AddingMethod", method).merge(model), work, generation=generation)

@@ -21,6 +21,7 @@ from hanji.contracts.modes import evaluating
 from hanji.contracts.protocols import AddingMethod, ComparesWithReference, Method, Objective
 from hanji.data.stream import TrainingStream, batches_of, held_out_batches
 from hanji.evaluation.held_out import held_out_scores
+from hanji.methods.quantised import parameter_count
 from hanji.models.load import Loaded
 from hanji.models.policies import ModelPolicy, policy_for
 from hanji.recipes.context import Interrupted, StageContext
@@ -86,7 +87,7 @@ class Training:
         run = self._run(policy, stream)
         validation = self._to_its_end(run, stream)
         metrics = {
-            "parameters": sum(p.numel() for p in policy.parameters()),
+            "parameters": parameter_count(policy),
             "trained_parameters": sum(p.numel() for p in policy.parameters() if p.requires_grad),
             "steps": run.step,
             "tokens": run.tokens,
