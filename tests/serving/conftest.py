@@ -33,7 +33,7 @@ def trained(tokenizer: Tokenizer) -> Trained:
         torch.manual_seed(0)
         config = LlamaConfig(
             vocab_size=tokenizer.vocabulary_size, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
+            num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=512,
             pad_token_id=tokenizer.pad_id, eos_token_id=tokenizer.eos_id, bos_token_id=None,
         )  # fmt: skip
         model = LlamaForCausalLM(config)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hanji.cli.console import messages
-from hanji.cli.loading import Device, load, locate
+from hanji.cli.loading import Device, locate
 from hanji.cli.options import RUNS, Runs
 
 if TYPE_CHECKING:
     import socket
 
+    from hanji.serving.engines.engine import Engine, Setup, Source
     from hanji.serving.limits import Limits
-    from hanji.serving.models import Loaded, Settings, Start
+    from hanji.serving.models import Start
     from hanji.serving.service import Service
     from hanji.storage.database import Database
 
@@ -30,6 +34,17 @@ def serve(
             help="Models: artifacts (recipe/stage or stage), aliases, directories, hub ids, .gguf files.",
         ),
     ],
+    engine: Annotated[
+        str,
+        typer.Option("--engine", metavar="hanji|vllm|llama.cpp", help="Who computes: docs/guides/serve.md."),
+    ] = "hanji",
+    engine_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--engine-option", metavar="NAME=VALUE",
+            help="An option of vLLM or llama.cpp, by its own name: tensor_parallel_size=4.",
+        ),
+    ] = None,
     host: Annotated[str, typer.Option("--host", help="The address to serve on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
     slots: Annotated[int, typer.Option("--slots", min=1, help="Answers of a model at a time.")] = 16,
@@ -41,8 +56,12 @@ def serve(
         ),
     ] = None,
     cache_gib: Annotated[
-        float, typer.Option("--cache-gib", min=0.01, help="Memory for a model's keys and values.")
-    ] = 2.0,
+        float | None,
+        typer.Option(
+            "--cache-gib", min=0.01, show_default="2; of vLLM, what it finds",
+            help="Memory for a model's keys and values.",
+        ),
+    ] = None,
     queue: Annotated[
         int, typer.Option("--queue", min=0, help="Answers of a model that may wait for a slot.")
     ] = 64,
@@ -90,6 +109,7 @@ def serve(
     from hanji.contracts.errors import ConfigError
     from hanji.serving import server
     from hanji.serving.app import create_app
+    from hanji.serving.engines.engine import Setup
     from hanji.serving.limits import Limits
     from hanji.serving.models import POOLINGS, Settings
     from hanji.storage.database import Database
@@ -101,7 +121,8 @@ def serve(
         )
     if retention_days is not None and not log_requests:
         raise ConfigError("Nothing is kept", where="--retention-days", hint="add --log-requests")
-    settings = Settings(slots, context, int(cache_gib * GIB), pooling)
+    settings = Settings(slots, context, None if cache_gib is None else int(cache_gib * GIB), pooling)
+    setup = Setup(settings, queue, _device(engine, device), options_of(engine_option or ()))
     limits = Limits(
         body_bytes=int(max_body_mib * 2**20), queue=queue, seconds=timeout_seconds,
         drain_seconds=drain_seconds,
@@ -110,7 +131,7 @@ def serve(
     hosts = server.LOOPBACK_NAMES | {name.lower() for name in allow_host or ()}
     bound = server.listen(host, port)
     with Database.open(database_url(runs)) as database:
-        sources = Sources(names, runs, device, settings, queue, database)
+        sources = Sources(names, runs, engine, setup, database)
         service = sources.service(limits)
         if not is_private if keys is None else keys:
             sources.want_keys(service)
@@ -125,6 +146,38 @@ def serve(
         server.serve(app, bound, drain_seconds, lambda: _say(bound, service, page))
 
 
+def options_of(written: Sequence[str]) -> dict[str, Any]:
+    """`NAME=VALUE` each; a value is JSON where it can be read so, else text.
+
+    Raises:
+        ConfigError: one is of another form, or is given twice.
+    """
+    from hanji.contracts.errors import ConfigError
+
+    options: dict[str, Any] = {}
+    for one in written:
+        name, mark, value = one.partition("=")
+        if not mark or not name or name in options:
+            raise ConfigError(
+                "An option is said once, by name and value", where="--engine-option", value=one,
+                expected="NAME=VALUE",
+            )  # fmt: skip
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options
+
+
+def _device(engine: str, named: str) -> str | None:
+    """Where our engine computes; another one finds out by itself, unless it is told and refuses."""
+    if engine != "hanji":
+        return None if named == "auto" else named
+    from hanji.recipes.device import choose_device
+
+    return choose_device(named)
+
+
 class Sources:
     """Where the models come from that are served.
 
@@ -132,14 +185,14 @@ class Sources:
         HanjiError: nothing loadable is called so, two are called the same, or a limit is out of its range.
     """
 
-    def __init__(
-        self, names: list[str], runs: Path, device: str, settings: Settings, queue: int, database: Database
-    ) -> None:
+    def __init__(self, names: list[str], runs: Path, engine: str, setup: Setup, database: Database) -> None:
         from hanji.contracts.errors import ConfigError
+        from hanji.serving.engines import ENGINES
         from hanji.serving.models import Models
         from hanji.storage.aliases import Aliases
 
-        self._runs, self._device, self._settings, self._queue = runs, device, settings, queue
+        self._runs, self._setup = runs, setup
+        self._engine: Engine = ENGINES.load(engine)
         self._database, self._aliases = database, Aliases(database)
         known = {alias: found.artifact for alias, found in self._aliases.current().items()}
         self._standing = {name: known[name] for name in names if name in known}
@@ -153,7 +206,7 @@ class Sources:
         starts: dict[str, Start] = {}
         for own, name in called.items():
             if own in shared:
-                starts |= self._load_shared(own, name, shared[own])
+                starts |= self._starts(own, locate(name, runs), shared[own])
             elif not any(own in adapters for adapters in shared.values()):
                 starts[own] = self._load(own, self._standing.get(name), name)
         self.models = Models(starts)
@@ -203,33 +256,22 @@ class Sources:
                 shared.setdefault(base, {})[own] = place
         return shared
 
-    def _load_shared(self, called: str, name: str, adapters: dict[str, str]) -> dict[str, Start]:
-        """Loads a base model once, for itself and for the adapters over it."""
-        from hanji.serving.shared import AdapterSource, SharedBase
-        from hanji.tokenizers.tokenizer import Tokenizer
-
-        sources = {
-            own: AdapterSource(Path(place), Tokenizer.load(place), self._told(place, own))
-            for own, place in adapters.items()
-        }
-        loaded = self._in_memory(locate(name, self._runs), called)
-        return SharedBase(called, loaded, self._settings, self._queue, sources).starts
-
     def _load(self, called: str, artifact: str | None, name: str | None = None) -> Start:
         """Loads a model, so that it can answer to `called`."""
-        from functools import partial
+        place = str(self._runs / artifact) if artifact is not None else locate(name or called, self._runs)
+        return self._starts(called, place, {})[called]
 
-        from hanji.serving.models import start
+    def _starts(self, called: str, place: str, adapters: Mapping[str, str]) -> dict[str, Start]:
+        """How a model, and the adapters over it, come to answer; a spinner turns meanwhile on a terminal."""
+        over = {own: self._source(own, where) for own, where in adapters.items()}
+        console = messages()
+        with console.status(f"loading {called}") if console.is_terminal else nullcontext():
+            return self._engine(self._source(called, place), over, self._setup)
 
-        source = str(self._runs / artifact) if artifact is not None else locate(name or called, self._runs)
-        return partial(start, called, self._in_memory(source, called), self._settings, self._queue)
+    def _source(self, called: str, place: str) -> Source:
+        from hanji.serving.engines.engine import Source
 
-    def _in_memory(self, source: str, called: str) -> Loaded:
-        from hanji.artifacts.models import head_in
-        from hanji.serving.models import Loaded
-
-        model, tokenizer = load(source, self._runs, self._device)
-        return Loaded(model, tokenizer, head_in(source), self._told(source, called))
+        return Source(called, place, self._told(place, called))
 
     def _told(self, source: str, called: str) -> str:
         """The artifact that lies there, or the name."""

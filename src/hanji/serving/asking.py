@@ -13,6 +13,7 @@ from hanji.generation.requests import Constraint, Request
 from hanji.generation.sampling import Sampling
 from hanji.serving.bodies.chat import ResponseFormat
 from hanji.serving.bodies.generation import Generating
+from hanji.serving.engines.writing import JsonForm
 from hanji.serving.errors import invalid, refused
 from hanji.serving.models import Served
 
@@ -107,7 +108,7 @@ def constrained(served: Served, schema: dict[str, Any]) -> Constraint:
         ) from None
     except HanjiError as error:
         raise refused(error, "response_format.json_schema.schema") from None
-    return made
+    return made if served.engine == "hanji" else JsonForm(schema, made)
 
 
 def _depth(value: Any) -> int:

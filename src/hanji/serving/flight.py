@@ -44,7 +44,7 @@ class Flight:
         """The next piece, and which answer it is of; None after the last.
 
         Raises:
-            ApiError: the time is over (504), or the model failed (500).
+            ApiError: the time is over (504), the engine refuses what is asked (400), or it failed (500).
         """
         if not self._left:
             return None
@@ -55,6 +55,8 @@ class Flight:
             raise ApiError(
                 504, "The answer took longer than this service allows", code="deadline_exceeded"
             ) from None
+        if isinstance(piece.error, ApiError):
+            raise piece.error
         if piece.error is not None:
             raise ApiError(
                 500, "The model failed to answer; the service's log says why", code="model_failed"

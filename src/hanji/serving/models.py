@@ -29,7 +29,8 @@ Task = Literal["chat", "completion", "embedding", "classify", "score"]
 _NOT_OFFERED: Final[Mapping[Task, str]] = {
     "chat": "has no chat template, or writes no text; try /v1/completions",
     "completion": "writes no text",
-    "embedding": "gives no embeddings: it is a classifier, or an adapter that shares its base",
+    "embedding": "gives no embeddings: it is a classifier, an adapter that shares its base, or served by "
+    "another engine than hanji's",
     "classify": "is no classifier",
     "score": "is no reward model",
 }
@@ -40,6 +41,7 @@ class Loaded:
     """A model in memory.
 
     Attributes:
+        model: of transformers; `engines.engine.Elsewhere` where another engine holds the weights.
         artifact: where it came from, for its card: `recipe/stage/fingerprint`, or a name.
     """
 
@@ -55,13 +57,13 @@ class Settings:
 
     Attributes:
         slots: answers at a time. `context`: tokens of a prompt and its answer, None: what the model reads and
-            the memory holds. `cache_bytes`: memory of keys and values.
+            the memory holds. `cache_bytes`: memory of keys and values; None: the engine's own choice.
         pooling: how an embedding comes from a text's tokens; None: `mean` for encoders, `last` for decoders.
     """
 
     slots: int = SLOTS
     context: int | None = None
-    cache_bytes: int = CACHE_BYTES
+    cache_bytes: int | None = None
     pooling: Pooling | None = None
 
 
@@ -73,6 +75,7 @@ class Served:
         name: what clients call it.
         own_attention: what the model had before an engine took it.
         shares_base: whether it is an adapter in the engine of another, which is asked by its own name.
+        engine: who computes, by the names of `engines.ENGINES`.
         users: requests that use it now.
     """
 
@@ -82,6 +85,7 @@ class Served:
     pooling: Pooling
     own_attention: str
     shares_base: bool = False
+    engine: str = "hanji"
     created: int = field(default_factory=lambda: int(time.time()))
     users: int = 0
 
@@ -101,7 +105,8 @@ class Served:
         config = self.loaded.model.config
         if self.loaded.head == "causal":
             chat: tuple[Task, ...] = ("chat",) if self.tokenizer.chat_template else ()
-            return (*chat, "completion") if self.shares_base else (*chat, "completion", "embedding")
+            writes_only = self.shares_base or self.engine != "hanji"
+            return (*chat, "completion") if writes_only else (*chat, "completion", "embedding")
         if self.loaded.head == "classification":
             return ("classify", "score") if config.id2label[0] == "reward" else ("classify",)
         return ("embedding",)
@@ -124,7 +129,7 @@ class Served:
         """What `/v1/models` says of it."""
         card: dict[str, Any] = {
             "id": self.name, "object": "model", "created": self.created, "owned_by": "hanji",
-            "artifact": self.loaded.artifact, "tasks": list(self.tasks),
+            "artifact": self.loaded.artifact, "engine": self.engine, "tasks": list(self.tasks),
             "context": self.backend.context - self.backend.reserved,
         }  # fmt: skip
         if "embedding" in self.tasks:
@@ -154,13 +159,13 @@ def start(
     Raises:
         ConfigError: no slots, or a context that the memory does not hold.
     """
-    model = loaded.model
+    model, held = loaded.model, settings.cache_bytes
     own_attention = model.config._attn_implementation
     backend: Backend
     if loaded.head == "causal":
         engine = Engine(
             model, loaded.tokenizer, slots=settings.slots, context=settings.context,
-            cache_bytes=settings.cache_bytes, adapters=adapters,
+            cache_bytes=CACHE_BYTES if held is None else held, adapters=adapters,
         )  # fmt: skip
         backend = Runner(engine, queue, loop)
     else:
