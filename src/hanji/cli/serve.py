@@ -252,7 +252,8 @@ class Sources:
                 continue
             about = base_of(Path(place))
             base = whole.get(Path(about.place(Path(place))).resolve())
-            if base is not None and why_alone(read_config(Path(place)), bool(about.new)) is None:
+            quantised = about.quantization is not None
+            if base is not None and why_alone(read_config(Path(place)), bool(about.new), quantised) is None:
                 shared.setdefault(base, {})[own] = place
         return shared
 
