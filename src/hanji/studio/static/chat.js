@@ -101,6 +101,7 @@ async function answer(turn, side) {
   conversation.save();
   turns.allow(conversation.turns);
   find("status").textContent = say(one.state === "failed" ? "status_failed" : "status_ended", { model: one.model });
+  if (one.problem?.code === "model_not_found") offerModels();
   if (one.problem?.status === 401 && (await askForKey(Boolean(key.get())))) answer(turn, side);
 }
 

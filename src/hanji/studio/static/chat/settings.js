@@ -3,8 +3,8 @@
 import { element, kept } from "../dom.js";
 
 const FIELDS = {
-  temperature: { usual: 0.7, min: 0, max: 2, step: 0.05 },
-  top_p: { usual: 0.95, min: 0.05, max: 1, step: 0.05 },
+  temperature: { usual: 0.7, min: 0, max: 2, step: 0.01 },
+  top_p: { usual: 0.95, min: 0.01, max: 1, step: 0.01 },
   max_tokens: { usual: 512, min: 1, max: 100000, step: 1 },
   seed: { usual: null, min: 0, max: 4294967295, step: 1 },
 };
