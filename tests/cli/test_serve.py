@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +22,7 @@ from hanji.storage.database import Database
 from hanji.storage.keys import Keys
 from hanji.storage.location import VARIABLE, database_url
 from hanji.tokenizers.train import train_tokenizer
+from serving.processes import Process
 
 
 @pytest.fixture
@@ -61,40 +59,12 @@ def test_what_is_refused_before_anything_is_loaded(folder: Path, capfd: pytest.C
     assert "There is no artifact" in refused(capfd, "other", "--port", "0", code=1)
 
 
-class Process:
-    """`hanji serve` in a process of its own, stopped by its own id."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self._log = (folder / "serve.log").open("w+")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "hanji", "serve", *arguments, "--port", "0"], cwd=folder,
-            stdout=self._log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-
-    def url(self) -> str:
-        deadline = time.monotonic() + 120
-        while not (found := re.search(r"http://[\d.]+:\d+", self.said())):
-            assert self.process.poll() is None, self.said()
-            assert time.monotonic() < deadline, self.said()
-            time.sleep(0.1)
-        return found.group()
-
-    def said(self) -> str:
-        return Path(self._log.name).read_text()
-
-    def end(self, sign: int = signal.SIGTERM) -> int:
-        self.process.send_signal(sign)
-        return self.process.wait(60)
-
-
 @pytest.fixture
 def processes() -> Iterator[list[Process]]:
     started: list[Process] = []
     yield started
     for one in started:
-        one.process.kill()
-        one.process.wait()
-        one._log.close()
+        one.close()
 
 
 @pytest.mark.slow
