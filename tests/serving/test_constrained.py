@@ -27,6 +27,58 @@ def ask(client: OpenAI, response_format: Any, **fields: Any) -> Any:
     )
 
 
+def tool(name: str, **properties: Any) -> dict[str, Any]:
+    parameters = {
+        "type": "object", "properties": properties, "required": list(properties),
+        "additionalProperties": False,
+    }  # fmt: skip
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+TOOLS = [tool("dice", sides={"enum": [6, 20]}), tool("say", word={"enum": ["one", "둘"]})]
+
+
+@pytest.mark.parametrize(
+    ("choice", "parallel", "names"),
+    [
+        ("required", False, {"dice", "say"}),
+        ({"type": "function", "function": {"name": "dice"}}, None, {"dice"}),
+        ({"type": "function", "function": {"name": "say"}}, None, {"say"}),
+    ],
+)
+def test_a_call_is_forced(client: OpenAI, choice: Any, parallel: bool | None, names: set[str]) -> None:
+    """The model answers "Count." with numbers, and was never offered these tools."""
+    fields: dict[str, Any] = {"tools": TOOLS, "tool_choice": choice, "n": 3}
+    if parallel is not None:
+        fields["parallel_tool_calls"] = parallel
+    answer = ask(client, openai.omit, **fields)
+    for one in answer.choices:
+        assert (one.finish_reason, one.message.content) == ("tool_calls", None)
+        (call,) = one.message.tool_calls
+        assert call.function.name in names
+        said = json.loads(call.function.arguments)
+        assert said in ({"sides": 6}, {"sides": 20}, {"word": "one"}, {"word": "둘"})
+    chunks = list(ask(client, openai.omit, **{**fields, "n": 1}, stream=True))
+    calls = [call.function for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []]
+    assert [(call.name, call.arguments) for call in calls] == [
+        (call.function.name, call.function.arguments) for call in answer.choices[0].message.tool_calls
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"tool_choice": {"type": "function", "function": {"name": "cards"}}}, "'cards'"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"tools": [tool("f", a={"type": "no-such-type"})]}, "no-such-type"),
+    ],
+)
+def test_calls_that_cannot_be_forced_are_refused(client: OpenAI, fields: dict[str, Any], named: str) -> None:
+    settings: dict[str, Any] = {"response_format": openai.omit, "tools": TOOLS, "tool_choice": "required"}
+    with pytest.raises(openai.BadRequestError, match=named):
+        ask(client, **{**settings, **fields})
+
+
 def test_every_choice_keeps_to_the_schema(client: OpenAI) -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "count", "schema": SCHEMA, "strict": True}}
     answer = ask(client, wanted, n=3)

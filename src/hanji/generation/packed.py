@@ -31,11 +31,11 @@ class PackedLinears:
     """
 
     def __init__(self, model: nn.Module, limit_bytes: int) -> None:
-        found = [module for module in model.modules() if _can_be_packed(module)]
+        found: list[Any] = [module for module in model.modules() if _can_be_packed(module)]
         size = sum(module.weight.nbytes for module in found)
         if size > limit_bytes > 0:
             log.info("weights stay unpacked: %s bytes are more than the %s allowed", size, limit_bytes)
-        self.modules: list[Any] = found if size <= limit_bytes else []
+        self.modules = found if size <= limit_bytes else []
         self._packed: dict[Any, Tensor] = {}
 
     @property

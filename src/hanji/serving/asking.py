@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Final, TypeVar
 
@@ -11,11 +11,12 @@ from hanji.contracts.errors import HanjiError
 from hanji.contracts.random_keys import mix
 from hanji.generation.requests import Constraint, Request
 from hanji.generation.sampling import Sampling
-from hanji.serving.bodies.chat import ResponseFormat
+from hanji.serving.bodies.chat import ResponseFormat, Tool
 from hanji.serving.bodies.generation import Generating
 from hanji.serving.engines.writing import JsonForm
 from hanji.serving.errors import invalid, refused
 from hanji.serving.models import Served
+from hanji.serving.tools import call_grammar, defines_calls
 
 Value = TypeVar("Value")
 _CONSTRAINTS: Final = "hanji.generation.constraints"
@@ -32,16 +33,16 @@ def requests_of(
     max_new_tokens: int,
     logprobs: int | None,
     prompt_logprobs: int | None = None,
-    schema: dict[str, Any] | None = None,
+    form: Callable[[], Constraint] | None = None,
 ) -> list[Request]:
     """`n` requests for one prompt, each with a seed of its own.
 
     Args:
         index: of the prompt among the prompts of the request.
-        schema: what the answer must keep to, as JSON.
+        form: makes what an answer must keep to.
 
     Raises:
-        ApiError: a token that the model does not have, or a schema that cannot be kept to.
+        ApiError: a token that the model does not have, or a form that cannot be kept to.
     """
     n, vocabulary = body.n or 1, served.vocabulary
     bias = {int(token): value for token, value in (body.logit_bias or {}).items()}
@@ -66,7 +67,7 @@ def requests_of(
             stop=body.stops,
             logprobs=logprobs,
             prompt_logprobs=prompt_logprobs,
-            constraint=constrained(served, schema) if schema is not None else None,
+            constraint=None if form is None else form(),
         )
         for choice in range(n)
     ]  # fmt: skip
@@ -92,23 +93,48 @@ def schema_of(wanted: ResponseFormat | None) -> dict[str, Any] | None:
     return schema
 
 
-def constrained(served: Served, schema: dict[str, Any]) -> Constraint:
+def json_form(served: Served, schema: dict[str, Any]) -> Constraint:
     """What keeps an answer to a schema.
 
     Raises:
         ApiError: it is not installed, or cannot keep to this schema.
     """
+    made = _form(
+        lambda constraints: constraints.json_schema(served.tokenizer, schema),
+        "response_format", "response_format.json_schema.schema",
+    )  # fmt: skip
+    return made if served.engine == "hanji" else JsonForm(schema, made)
+
+
+def call_form(served: Served, tools: Sequence[Tool], *, most: int | None) -> Constraint:
+    """What has an answer call one of these tools, or several, and say nothing else.
+
+    Args:
+        most: 1, or None for any number.
+
+    Raises:
+        ApiError: nothing here can force a call, or the parameters of a tool cannot be kept to.
+    """
+    if not defines_calls(served.tokenizer.chat_template):
+        raise invalid("This model's chat template does not say how a call is written", "tool_choice")
+    if served.engine != "hanji":
+        raise invalid(f"The engine {served.engine} cannot force a call", "tool_choice")
+    if any(_depth(tool.function.parameters) > _SCHEMA_DEPTH for tool in tools):
+        raise invalid(f"Parameters are nested more than {_SCHEMA_DEPTH} deep", "tools")
+    grammar = call_grammar([(tool.function.name, tool.function.parameters) for tool in tools], most)
+    return _form(lambda constraints: constraints.lark(served.tokenizer, grammar), "tool_choice", "tools")
+
+
+def _form(make: Callable[[Any], Constraint], asked: str, at: str) -> Constraint:
+    """What `generation.constraints` makes; `asked` and `at` are fields, for messages."""
     try:
-        made: Constraint = import_module(_CONSTRAINTS).json_schema(served.tokenizer, schema)
+        return make(import_module(_CONSTRAINTS))
     except ImportError:
         raise invalid(
-            f"This service cannot keep answers to a schema: {_HINT}",
-            "response_format",
-            "unsupported_parameter",
+            f"This service cannot keep answers to a form: {_HINT}", asked, "unsupported_parameter"
         ) from None
     except HanjiError as error:
-        raise refused(error, "response_format.json_schema.schema") from None
-    return made if served.engine == "hanji" else JsonForm(schema, made)
+        raise refused(error, at) from None
 
 
 def _depth(value: Any) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,6 +33,27 @@ class Call:
 def defines_calls(template: str | None) -> bool:
     """Whether a chat template has the model write calls in the way that is known here."""
     return template is not None and OPENING in template
+
+
+def call_grammar(functions: Sequence[tuple[str, Mapping[str, Any] | None]], most: int | None) -> str:
+    """A grammar (Lark) of calls of these functions: names, and schemas of their arguments.
+
+    Args:
+        most: 1, or None for any number.
+    """
+    calls = [
+        {
+            "type": "object",
+            "properties": {"name": {"const": name}, "arguments": parameters or {"type": "object"}},
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for name, parameters in functions
+    ]
+    form = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+    schema = json.dumps({"x-guidance": form, "anyOf": calls}, ensure_ascii=False)
+    more = "" if most == 1 else ' ("\\n" call)*'
+    return f'start: call{more}\ncall: "{OPENING}\\n" said "\\n{CLOSING}"\nsaid: %json {schema}\n'
 
 
 class ToolCalls:

@@ -69,6 +69,19 @@ class Tool(Body):
     function: Function
 
 
+class NamedFunction(Body):
+    """A function, by its name."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class NamedTool(Body):
+    """The tool that must be called."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
 class JsonSchema(Body):
     """The schema of an answer; it is always kept to, `strict` or not."""
 
@@ -103,7 +116,6 @@ class ChatBody(Generating):
         "safety_identifier": "send `user`",
         "prompt_cache_key": "shared beginnings of prompts are found without it",
         "prompt_cache_retention": "shared beginnings of prompts are kept while there is memory",
-        "tool_choice": '"auto" and "none" are supported: nothing forces a call',
     }
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=4096)]
@@ -111,7 +123,7 @@ class ChatBody(Generating):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
-    tool_choice: Literal["auto", "none"] | None = None
+    tool_choice: Literal["auto", "none", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     modalities: list[Literal["text"]] | None = None

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from hanji.generation.requests import TokenLogprob
-from hanji.serving.asking import requests_of, schema_of
-from hanji.serving.bodies.chat import ChatBody, Tool
+from hanji.generation.requests import Constraint, TokenLogprob
+from hanji.serving.asking import call_form, json_form, requests_of, schema_of
+from hanji.serving.bodies.chat import ChatBody, NamedTool, Tool
 from hanji.serving.connection import DONE, Events, body_of, event, unless_gone
 from hanji.serving.errors import invalid
 from hanji.serving.logprobs import chat_logprobs
@@ -47,7 +48,7 @@ class Chat:
             raise invalid("`top_logprobs` goes with `logprobs: true`", "top_logprobs")
         if None not in (body.max_tokens, body.max_completion_tokens):
             raise invalid("Say `max_completion_tokens` or `max_tokens`, not both", "max_tokens")
-        if body.tool_choice == "auto" and not body.tools:
+        if body.tool_choice not in (None, "none") and not body.tools:
             raise invalid("`tool_choice` goes with `tools`", "tool_choice")
 
     async def whole(self) -> dict[str, Any]:
@@ -118,11 +119,11 @@ class Chat:
         served.check("chat")
         body, tools = self.body, self._tools()
         self.talk.check_choices(1)
-        schema = schema_of(body.response_format)
+        form = self._form(served)
         prompt = await asyncio.to_thread(chat_ids, served.tokenizer, body.messages, tools)
         check_ids(served, [prompt], "messages")
         requests = await asyncio.to_thread(
-            requests_of, body, served, prompt, index=0, schema=schema,
+            requests_of, body, served, prompt, index=0, form=form,
             max_new_tokens=body.max_completion_tokens or body.max_tokens or served.backend.context,
             logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         )  # fmt: skip
@@ -141,3 +142,26 @@ class Chat:
 
     def _tools(self) -> Sequence[Tool]:
         return () if self.body.tool_choice == "none" else self.body.tools or ()
+
+    def _form(self, served: Served) -> Callable[[], Constraint] | None:
+        """What an answer must keep to: a schema, or calls.
+
+        Raises:
+            ApiError: both at once, or a tool that is not among the tools.
+        """
+        body = self.body
+        schema = schema_of(body.response_format)
+        choice = body.tool_choice
+        if choice in (None, "auto", "none"):
+            return None if schema is None else partial(json_form, served, schema)
+        if schema is not None:
+            raise invalid(
+                "A call that is forced has its own form: leave `response_format` out", "tool_choice"
+            )
+        tools = self._tools()
+        if isinstance(choice, NamedTool):
+            tools = [tool for tool in tools if tool.function.name == choice.function.name]
+            if not tools:
+                raise invalid(f"There is no tool {choice.function.name!r} in `tools`", "tool_choice")
+        is_one = isinstance(choice, NamedTool) or body.parallel_tool_calls is False
+        return partial(call_form, served, tools, most=1 if is_one else None)
