@@ -118,6 +118,20 @@ def test_stop_keeps_what_there_is_and_frees_the_model(one: Running, open_page: O
         page.click("#fresh")
 
 
+def test_a_reload_keeps_as_much_as_there_is(one: Running, open_page: Open) -> None:
+    slow(one, 0.2)
+    page = open_page(one)
+    settle(page)
+    ask(page, "Count.")
+    expect(page.locator(".answer[data-state=coming] .prose")).to_contain_text("one two")
+    page.reload()
+    expect(answers(page)).to_contain_text("one two")
+    assert "seven" not in answers(page).inner_text()
+    expect(page.locator(".figures")).to_contain_text("stopped")
+    page.get_by_role("button", name="Answer again").click()
+    expect(answers(page)).to_have_text(COUNT)
+
+
 def test_answer_again(one: Running, open_page: Open) -> None:
     page = open_page(one)
     settle(page)

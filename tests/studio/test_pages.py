@@ -57,6 +57,9 @@ def test_every_file_that_is_named_is_there() -> None:
     assert len(files) == sum(path.is_file() for path in STATIC.rglob("*")), "a file of an unknown kind"
     for name, file in files.items():
         text = file.content.decode()
+        assert not re.search(r"""["'(`]/(?:pages|v1)""", text), (
+            f"{name}: a proxy may have put us below a path"
+        )
         assert set(re.findall(r"https?://[\w.]+", text)) <= {"http://www.w3.org"}, name
         for target in re.findall(r'(?:from|import) "(\.[^"]+)"', text):
             assert (STATIC / name).parent.joinpath(target).is_file(), f"{name} imports {target}"

@@ -33,6 +33,7 @@ async function start() {
   });
   find("settings-toggle").addEventListener("click", toggleSettings);
   find("fresh").addEventListener("click", begin);
+  addEventListener("beforeunload", stop); // before the browser breaks the connection: nothing went wrong
   addEventListener("pagehide", () => conversation.save());
   addEventListener("keydown", (event) => {
     if (event.key === "Escape" && !event.isComposing) leave();
