@@ -22,6 +22,7 @@ from hanji.contracts.rows import TokenRows
 from hanji.methods.freeze import Freeze
 from hanji.methods.full import Full
 from hanji.methods.lora import Lora
+from hanji.methods.qlora import Qlora
 from hanji.models.policies import CausalPolicy
 from hanji.objectives.clm import CausalLanguageModelling
 from hanji.training.callbacks import Advance
@@ -36,6 +37,7 @@ METHODS: dict[str, Any] = {
     "": Full(),
     "thawing": Freeze(top_layers=2, head=False, gradually=0.6),
     "pissa": Lora(rank=4, start="pissa"),
+    "qlora": Qlora(rank=4),
 }
 LENGTHS = np.array([20, 5, 33, 8, 12, 27, 3], np.int64)  # an odd number: the ranks' shares are not alike
 
@@ -69,7 +71,7 @@ def tied_decoder(family: str) -> Any:
 
 def make_run(parallel: Parallel, family: str, directory: Path) -> Run:
     name, _, method = family.partition(":")
-    policy = CausalPolicy(METHODS[method].apply(tied_decoder(name)), pad_id=0)
+    policy = CausalPolicy(METHODS[method].apply(tied_decoder(name)).double(), pad_id=0)
     parallel.shard(policy, policy.layers())
     return Run(
         policy=policy, objective=CausalLanguageModelling(), rows=Shares(parallel, 0),

@@ -39,7 +39,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("family", ["llama", "gpt2", "llama:thawing", "llama:pissa"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "llama:thawing", "llama:pissa", "llama:qlora"])
 def test_two_ranks_train_like_one_and_each_resumes_the_other(family: str, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     ranks_program.train(SINGLE, one / "straight", "straight", family)

@@ -10,7 +10,9 @@ Quantisation is computed on the CPU from fp32, so that training and every later 
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, Final
 
@@ -160,7 +162,8 @@ def quantization_of(model: nn.Module) -> dict[str, Any]:
 
 
 def quantise(model: nn.Module, quantization: Mapping[str, Any]) -> None:
-    """Puts layers in 4 bits into the model, one after the other; what else it has becomes fp32.
+    """Puts layers in 4 bits into the model, one after the other; what else it has becomes at
+    least fp32.
 
     Parameters that lie in a mapped file are copied, so that the file can be let go.
 
@@ -186,8 +189,11 @@ def quantise(model: nn.Module, quantization: Mapping[str, Any]) -> None:
         linear: Any = model.get_submodule(name).requires_grad_(False)
         model.set_submodule(name, QuantisedLinear(linear))
     for parameter in model.parameters():
-        if not parameter.is_meta:
-            parameter.data = parameter.detach().to(torch.float32, copy=True)
+        if parameter.is_floating_point() and not parameter.is_meta:
+            wide = torch.promote_types(parameter.dtype, torch.float32)
+            parameter.data = parameter.detach().to(wide, copy=True)
+    with suppress(OSError, AttributeError):  # another system, or another C library
+        ctypes.CDLL(None).malloc_trim(0)  # each matrix left holes behind, more than the layers take together
 
 
 def dequantise(model: nn.Module) -> list[str]:

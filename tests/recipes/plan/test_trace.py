@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import ceil
 from typing import Any
 
 import pytest
@@ -121,7 +122,14 @@ def test_a_model_that_looks_at_values_is_refused_by_name() -> None:
 @pytest.mark.parametrize("head", ["causal", "classification"])
 @pytest.mark.parametrize(
     ("method", "options"),
-    [("freeze", {}), ("adapter", {}), ("prompt", {}), ("lora", {}), ("lora", {"start": "pissa"})],
+    [
+        ("freeze", {}),
+        ("adapter", {}),
+        ("prompt", {}),
+        ("lora", {}),
+        ("lora", {"start": "pissa"}),
+        ("qlora", {}),
+    ],
 )
 def test_every_method_is_traced_and_what_learns_is_counted(
     method: str, options: dict[str, Any], head: Head
@@ -134,3 +142,17 @@ def test_every_method_is_traced_and_what_learns_is_counted(
         model = made().apply(CLASSES[head].from_config(config))
     learns = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert 0 < trace.trainable == learns < trace.parameters
+
+
+def test_a_base_in_4_bits_is_counted_as_such() -> None:
+    """4 bits a value, 8 for each 64 of them, 32 for each 256 of those; and 1,028 bytes for each matrix."""
+    config = preset_config("llama-nano", vocab_size=300)
+    learning = Learning(adapt=METHODS.load("qlora")(rank=4).apply)
+    beside = Learning(adapt=METHODS.load("lora")(rank=4).apply)
+    quantised, plain = (trace_step(config, shape(learning=each)) for each in (learning, beside))
+    blocks = CLASSES["causal"].from_config(config).model.layers
+    sizes = [part.weight.numel() for part in blocks.modules() if isinstance(part, torch.nn.Linear)]
+    packed = sum(size / 2 + ceil(size / 64) + 4 * ceil(size / 64 / 256) + 1028 for size in sizes)
+    saved = plain.memory["weights"] - quantised.memory["weights"]
+    assert saved == 4 * sum(sizes) - packed
+    assert quantised.parameters == plain.parameters and quantised.trainable == plain.trainable
