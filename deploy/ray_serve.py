@@ -1,8 +1,9 @@
-"""`hanji serve` as replicas on a Ray cluster:  RAY_SERVE_MODELS=support serve run deploy.ray_serve:application
+"""`hanji serve` as replicas on a Ray cluster: RAY_SERVE_MODELS=support serve run deploy.ray_serve:application
 
-Every machine has hanji and `ray[serve]` installed, and sees the same workspace (HANJI_RUNS) and the same database
-(HANJI_DATABASE_URL). Ray starts, watches and scales the replicas and sends each request to the least busy one; the
-API, the keys and the feedback are those of `hanji serve`. docs/guides/deploy.md says what was tried.
+Every machine has hanji and `ray[serve]` installed, and sees the same workspace (HANJI_RUNS) and the same
+database (HANJI_DATABASE_URL). Ray starts, watches and scales the replicas and sends each request to the least
+busy one; the API, the keys and the feedback are those of `hanji serve`. docs/guides/deploy.md says what was
+tried.
 """
 
 from __future__ import annotations
