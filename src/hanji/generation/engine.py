@@ -57,9 +57,11 @@ class Engine:
         cache_bytes: memory for keys and values.
         prefix_bytes: memory for what prompts begin with; 0 reuses nothing.
         packed_bytes: memory for weights laid out anew, where that makes steps faster; 0 packs none.
+        compiled: whether steps are compiled (`torch.compile`, and CUDA graphs on a GPU): faster for small
+            models, after a wait at the start, and not together with adapters.
 
     Raises:
-        ConfigError: no slots, or a context that the memory does not hold.
+        ConfigError: no slots, a context that the memory does not hold, or adapters in compiled steps.
         ModelError: an adapter of another base, or one that must be served by itself.
     """
 
@@ -74,11 +76,14 @@ class Engine:
         cache_bytes: int = CACHE_BYTES,
         prefix_bytes: int = PREFIX_BYTES,
         packed_bytes: int = PACKED_BYTES,
+        compiled: bool = False,
         block: int = BLOCK,
         reading: int = READING,
     ) -> None:
         if slots < 1:
             raise ConfigError("an engine needs slots", where="slots", value=slots, expected="1 or more")
+        if compiled and adapters:
+            raise ConfigError("compiled steps have no adapters", where="adapters", value=", ".join(adapters))
         self.model, self.tokenizer, self.slots = model, tokenizer, slots
         self.context = context_of(model, slots, context, cache_bytes)
         self.block, self.reading = block, reading
@@ -97,8 +102,13 @@ class Engine:
         self._weights = weights_mark(model)
         with torch.inference_mode():
             self._decoder, problem = choose_decoder(model, slots, self.context)
+            uncompiled = (
+                self._decoder.compile() if compiled and isinstance(self._decoder, SlotDecoder) else None
+            )
         if problem is not None:
             log.info("requests are decoded one by one, which is slower: %s", problem)
+        if uncompiled is not None:
+            log.warning("steps are not compiled: %s", uncompiled)
 
     def __enter__(self) -> Self:
         return self

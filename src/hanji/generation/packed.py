@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
@@ -19,6 +21,45 @@ from transformers.pytorch_utils import Conv1D
 from hanji.generation.slots import is_stepping
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class _Layer:
+    """A linear layer and its weight, laid out; None before that."""
+
+    module: Any
+    packed: Tensor | None = None
+
+    def pack(self) -> None:
+        weight = self.module.weight.detach()
+        dense = weight.t().contiguous() if isinstance(self.module, Conv1D) else weight
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(dense)
+
+    def multiply(self, read: Tensor) -> Tensor:
+        """[..., in] → [..., out]"""
+        return _multiply(read, self.packed, self.module.bias, "none", [], "")  # type: ignore[no-any-return]
+
+
+_multiply = torch.ops.mkldnn._linear_pointwise.default
+_numbers = count()
+_layers: dict[int, _Layer] = {}
+"""Layers that are lent now, by number: a compiled step cannot hold a packed weight, and asks for it here."""
+
+
+_library = torch.library.Library("hanji", "DEF")  # type: ignore[no-untyped-call]
+_library.define("multiply_packed(Tensor read, int number, int out) -> Tensor")  # type: ignore[no-untyped-call]
+
+
+def _multiply_by_number(read: Tensor, number: int, _out: int) -> Tensor:
+    return _layers[number].multiply(read)
+
+
+def _shape_by_number(read: Tensor, _number: int, out: int) -> Tensor:
+    return read.new_empty((*read.shape[:-1], out))
+
+
+_library.impl("multiply_packed", _multiply_by_number, "CPU")  # type: ignore[no-untyped-call]
+_library.impl("multiply_packed", _shape_by_number, "Meta")  # type: ignore[no-untyped-call]
 
 
 class PackedLinears:
@@ -35,43 +76,50 @@ class PackedLinears:
         size = sum(module.weight.nbytes for module in found)
         if size > limit_bytes > 0:
             log.info("weights stay unpacked: %s bytes are more than the %s allowed", size, limit_bytes)
-        self.modules = found if size <= limit_bytes else []
-        self._packed: dict[Any, Tensor] = {}
+        self._layers = [_Layer(module) for module in found] if size <= limit_bytes else []
+
+    @property
+    def modules(self) -> list[Any]:
+        """The layers that are packed."""
+        return [layer.module for layer in self._layers]
 
     @property
     def nbytes(self) -> int:
         """Bytes that are taken."""
-        return sum(module.weight.nbytes for module in self._packed)
+        return sum(layer.module.weight.nbytes for layer in self._layers if layer.packed is not None)
 
     def pack(self) -> None:
         """Lays the weights out as they are now."""
-        for module in self.modules:
-            weight = module.weight.detach()
-            dense = weight.t().contiguous() if isinstance(module, Conv1D) else weight
-            self._packed[module] = torch.ops.mkldnn._reorder_linear_weight(dense)
+        for layer in self._layers:
+            layer.pack()
 
     @contextmanager
     def lent(self) -> Iterator[None]:
         """Inside, the model's own layers use them."""
         self.pack()
-        for module in self.modules:
-            module.forward = self._forward_of(module)
+        lent = dict(zip(_numbers, self._layers, strict=False))
+        _layers.update(lent)
+        for number, layer in lent.items():
+            layer.module.forward = _forward_of(layer, number)
         try:
             yield
         finally:
-            for module in self.modules:
-                del module.forward
-            self._packed.clear()
+            for number, layer in lent.items():
+                del layer.module.forward, _layers[number]
+                layer.packed = None
 
-    def _forward_of(self, module: Any) -> Callable[[Tensor], Tensor]:
-        own, packed, multiply = module.forward, self._packed, torch.ops.mkldnn._linear_pointwise.default
 
-        def forward(read: Tensor) -> Tensor:
-            if not is_stepping():
-                return own(read)  # type: ignore[no-any-return]
-            return multiply(read, packed[module], module.bias, "none", [], "")  # type: ignore[no-any-return]
+def _forward_of(layer: _Layer, number: int) -> Callable[[Tensor], Tensor]:
+    own, out = layer.module.forward, int(layer.module.weight.shape[isinstance(layer.module, Conv1D)])
 
-        return forward
+    def forward(read: Tensor) -> Tensor:
+        if not is_stepping():
+            return own(read)  # type: ignore[no-any-return]
+        if torch.compiler.is_compiling():
+            return torch.ops.hanji.multiply_packed(read, number, out)  # type: ignore[no-any-return]
+        return layer.multiply(read)
+
+    return forward
 
 
 def weights_mark(model: nn.Module) -> list[tuple[int, int]]:

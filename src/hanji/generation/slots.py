@@ -7,9 +7,9 @@ reads its attention and its masks from `AttentionInterface`, under the name `han
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,29 +46,35 @@ class Step:
     seen: dict[int, list[bool]] = field(default_factory=dict)
 
 
-_now: ContextVar[Step | None] = ContextVar("step", default=None)
+class _Now(threading.local):
+    """The step of this thread's forward pass."""
+
+    step: Step | None = None
+
+
+_now = _Now()
 
 
 @contextmanager
 def at(step: Step) -> Iterator[None]:
     """Within it, a forward pass reads and writes the cache as `step` says."""
-    token = _now.set(step)
+    before, _now.step = _now.step, step
     try:
         yield
     finally:
-        _now.reset(token)
+        _now.step = before
 
 
 def current_step() -> Step:
     """The step of the forward pass that runs now."""
-    step = _now.get()
+    step = _now.step
     assert step is not None
     return step
 
 
 def is_stepping() -> bool:
     """Whether a forward pass over slots runs now, rather than one of somebody else."""
-    return _now.get() is not None
+    return _now.step is not None
 
 
 class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
@@ -84,7 +90,9 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         """Takes memory, as the first keys and values ask; zeros, for what is hidden must be finite."""
         for name, states in (("keys", key_states), ("values", value_states)):
             shape = (self.slots, states.shape[1], self.places + 1, states.shape[3])
-            setattr(self, name, states.new_zeros(shape))
+            zeros = states.new_zeros(shape)
+            torch._dynamo.mark_static_address(zeros)  # for CUDA graphs, which write where they wrote before
+            setattr(self, name, zeros)
         self.rows = torch.arange(self.slots, device=key_states.device)
         self.is_initialized = True
 
@@ -112,7 +120,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
 
     def get_seq_length(self) -> int:
         """Not asked for where positions are given."""
-        step = _now.get()
+        step = _now.step
         return 0 if step is None else step.length
 
     def get_max_length(self) -> int:

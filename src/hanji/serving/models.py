@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from hanji.contracts.errors import ConfigError, HanjiError
 from hanji.contracts.protocols import Head
-from hanji.generation.engine import CACHE_BYTES, SLOTS, Engine
+from hanji.generation.engine import CACHE_BYTES, PACKED_BYTES, SLOTS, Engine
 from hanji.serving.backend import Backend
 from hanji.serving.errors import ApiError, unknown_model
 from hanji.serving.reading_thread import ReadingThread
@@ -59,12 +59,15 @@ class Settings:
         slots: answers at a time. `context`: tokens of a prompt and its answer, None: what the model reads and
             the memory holds. `cache_bytes`: memory of keys and values; None: the engine's own choice.
         pooling: how an embedding comes from a text's tokens; None: `mean` for encoders, `last` for decoders.
+        compiled, packed_bytes: of our own engine; see `generation.Engine`.
     """
 
     slots: int = SLOTS
     context: int | None = None
     cache_bytes: int | None = None
     pooling: Pooling | None = None
+    compiled: bool = False
+    packed_bytes: int = PACKED_BYTES
 
 
 @dataclass(eq=False, slots=True)
@@ -166,6 +169,7 @@ def start(
         engine = Engine(
             model, loaded.tokenizer, slots=settings.slots, context=settings.context,
             cache_bytes=CACHE_BYTES if held is None else held, adapters=adapters,
+            compiled=settings.compiled, packed_bytes=settings.packed_bytes,
         )  # fmt: skip
         backend = Runner(engine, queue, loop)
     else:
