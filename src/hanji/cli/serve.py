@@ -112,6 +112,7 @@ def serve(
     from hanji.serving.engines.engine import Setup
     from hanji.serving.limits import Limits
     from hanji.serving.models import POOLINGS, Settings
+    from hanji.serving.own_thread import in_own_thread
     from hanji.storage.database import Database
     from hanji.storage.location import database_url
 
@@ -131,7 +132,7 @@ def serve(
     hosts = server.LOOPBACK_NAMES | {name.lower() for name in allow_host or ()}
     bound = server.listen(host, port)
     with Database.open(database_url(runs)) as database:
-        sources = Sources(names, runs, engine, setup, database)
+        sources = in_own_thread(lambda: Sources(names, runs, engine, setup, database))
         service = sources.service(limits)
         if not is_private if keys is None else keys:
             sources.want_keys(service)

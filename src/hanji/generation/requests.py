@@ -92,6 +92,13 @@ class Piece:
     finish_reason: FinishReason | None = None
     error: Exception | None = None
 
+    def and_then(self, later: Piece) -> Piece:
+        """Both as one."""
+        return Piece(
+            self.ids + later.ids, self.text + later.text, self.logprobs + later.logprobs,
+            later.finish_reason, later.error,
+        )  # fmt: skip
+
     @property
     def is_last(self) -> bool:
         """Whether nothing follows."""

@@ -7,9 +7,11 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 from hanji.serving.models import Models, Start
+from hanji.serving.own_thread import in_own_thread
 from hanji.storage.aliases import Aliases
 from hanji.storage.keys import Keys
 
@@ -100,7 +102,7 @@ class FollowAliases:
                 continue
             self.standing[alias] = artifact
             try:
-                begin = await asyncio.to_thread(self.load, alias, artifact)
+                begin = await asyncio.to_thread(in_own_thread, partial(self.load, alias, artifact))
                 await self.models.replace(alias, begin)
             except Exception as error:
                 log.error("%s still stands for %s: %s", alias, before, error)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -17,6 +18,7 @@ from hanji.contracts.protocols import Head
 from hanji.generation.engine import CACHE_BYTES, PACKED_BYTES, SLOTS, Engine
 from hanji.serving.backend import Backend
 from hanji.serving.errors import ApiError, unknown_model
+from hanji.serving.own_thread import in_own_thread
 from hanji.serving.reading_thread import ReadingThread
 from hanji.serving.runner import Runner
 from hanji.tokenizers.tokenizer import Tokenizer
@@ -217,7 +219,7 @@ class Models:
         loop = asyncio.get_running_loop()
         for name in self.names:
             begin = self._starts.pop(name)  # which may hold the model: it must not outlive a replacement
-            self._served[name] = await asyncio.to_thread(begin, loop)
+            self._served[name] = await asyncio.to_thread(in_own_thread, partial(begin, loop))
 
     async def close(self) -> None:
         """Ends them; what is on its way is given up."""
@@ -246,7 +248,9 @@ class Models:
     async def replace(self, name: str, begin: Start) -> None:
         """Another model answers to `name` from now on; the one before ends its answers, and then itself."""
         old = self._served.get(name)
-        self._served[name] = await asyncio.to_thread(begin, asyncio.get_running_loop())
+        self._served[name] = await asyncio.to_thread(
+            in_own_thread, partial(begin, asyncio.get_running_loop())
+        )
         if old is not None:
             task = asyncio.create_task(_drain(old))
             self._draining.add(task)

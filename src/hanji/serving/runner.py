@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -25,6 +26,12 @@ FAILURES: Final = 8
 """Steps that fail one after another until the thread ends, and `/health` says so."""
 
 
+FEW: Final = 4
+TOLD_EVERY: Final = 0.03
+"""Seconds between two pieces of an answer where more than a `FEW` run. Each wakes the event loop, which takes
+its time from the cores that compute; nobody reads thirty times a second. The first text never waits."""
+
+
 class EngineTicket:
     """A request to our engine; see `backend.Ticket`."""
 
@@ -33,6 +40,8 @@ class EngineTicket:
         self.request = request
         self.handle: Handle | None = None
         self.is_cancelled = self.is_over = False
+        self._has_text = False
+        self._held: Piece | None = None
 
     @property
     def answer(self) -> Answer:
@@ -53,10 +62,24 @@ class EngineTicket:
             handle.cancel()
 
     def take(self, piece: Piece) -> None:
-        """Called in the runner's thread. After the last piece there is none."""
-        if not self.is_over:
-            self.is_over = piece.is_last
-            self._runner.post(self._on_piece, self._number, piece)
+        """Called in the runner's thread, as `tell`. After the last piece there is none."""
+        if self.is_over:
+            return
+        self.is_over = piece.is_last
+        if self._held is not None and piece.error is None:
+            piece = self._held.and_then(piece)
+        elif self._held is not None:
+            self.tell()
+        self._held = piece
+        if not self._has_text or piece.error is not None:
+            self.tell()
+
+    def tell(self) -> None:
+        """Hands over what is held."""
+        if self._held is not None:
+            self._has_text |= bool(self._held.text)
+            self._runner.post(self._on_piece, self._number, self._held)
+            self._held = None
 
 
 class Runner:
@@ -79,6 +102,7 @@ class Runner:
         self._outbox: deque[tuple[OnPiece, int, Piece]] = deque()
         self._closing = False
         self._failures = 0
+        self._told = 0.0
         self._bytes_per_token = bytes_per_token(engine.model)
         self._reserved = len(getattr(engine.model.get_input_embeddings(), "virtual_ids", ()))
         self._thread = Thread(target=self._run, name="hanji-engine", daemon=True)
@@ -209,8 +233,18 @@ class Runner:
                 if handle in self._tickets:
                     self._tickets[handle].take(Piece(error=error))
                 handle.cancel()
+        self._tell_held()
         for handle in [handle for handle, ticket in self._tickets.items() if ticket.is_over]:
             del self._tickets[handle]
+
+    def _tell_held(self) -> None:
+        now = time.monotonic()
+        is_due = len(self._tickets) <= FEW or now - self._told >= TOLD_EVERY
+        for ticket in self._tickets.values():
+            if is_due or ticket.is_over:
+                ticket.tell()
+        if is_due:
+            self._told = now
 
     def _give_up(self) -> None:
         error = RuntimeError("the service ends")
