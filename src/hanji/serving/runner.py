@@ -27,9 +27,9 @@ FAILURES: Final = 8
 
 
 FEW: Final = 4
-TOLD_EVERY: Final = 0.03
+TOLD_EVERY: Final = 0.05
 """Seconds between two pieces of an answer where more than a `FEW` run. Each wakes the event loop, which takes
-its time from the cores that compute; nobody reads thirty times a second. The first text never waits."""
+its time from the cores that compute; nobody reads twenty times a second. The first text never waits."""
 
 
 class EngineTicket:
