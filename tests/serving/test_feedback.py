@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import httpx2
-import pytest
+from sqlalchemy import event
 
 from hanji.serving.journal import Journal
 from hanji.serving.models import Models
 from hanji.serving.service import Service
-from hanji.storage.database import Database, StorageError
+from hanji.storage.database import Database
 from hanji.storage.feedback import FeedbackBook
 from hanji.storage.keys import Keys
 from hanji.storage.request_log import LoggedRequest, RequestLog
@@ -96,20 +96,20 @@ def test_feedback_long_after_where_requests_are_kept(trained: Trained, database:
         assert rate(one, answer.id).status_code == 404
 
 
-def test_a_disk_that_is_full_harms_no_answer(
-    trained: Trained, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise StorageError("The database did not do what it was asked", value="disk is full")
-
+def test_a_disk_that_is_full_harms_no_answer(trained: Trained, database: Database) -> None:
+    """SQLite's own limit of a file's pages, which fails as a full disk does."""
     one_service = service(trained, database)
-    log = RequestLog(database)
-    one_service.journal = Journal(log, None, one_service.metrics.log_lost)
-    monkeypatch.setattr(log, "add", full)
-    monkeypatch.setattr(one_service.feedback, "give", full)
+    one_service.journal = Journal(RequestLog(database), None, one_service.metrics.log_lost)
+    long = {**COUNT, "user": "x" * 500}
     with running(one_service) as one:
-        answer = one.client().chat.completions.create(**COUNT)
-        assert answer.choices[0].message.content == KNOWN["Count."]
-        refused = rate(one, answer.id)
+        event.listen(
+            database.engine, "connect", lambda own, _: own.execute("PRAGMA max_page_count = 1").close()
+        )
+        database.engine.dispose()
+        for _ in range(30):  # until the pages that there are hold no more
+            answer = one.client().chat.completions.create(**long)
+            assert answer.choices[0].message.content == KNOWN["Count."]
+        refused = rate(one, answer.id, comment="x" * 5000)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "storage_failed")
-    assert b"hanji_log_lost_total 1.0" in one_service.metrics.text()
+    assert b"hanji_log_lost_total 0.0" not in one_service.metrics.text()
+    assert b"hanji_log_lost_total" in one_service.metrics.text()
