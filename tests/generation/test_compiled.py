@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,17 +10,7 @@ import torch
 from hanji.contracts.errors import ConfigError
 from hanji.generation import Engine, Request
 from hanji.generation.decoders import SlotDecoder
-from tiny_models import VOCABULARY, tiny
-
-
-class Ids:
-    """A tokenizer of ids: a token's text is its number."""
-
-    pad_id = 0
-    eos_ids = ()
-
-    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
-        return "".join(f"<{i}>" for i in ids)
+from tiny_models import VOCABULARY, Ids, tiny
 
 
 def requests() -> list[Request]:

@@ -1,6 +1,5 @@
 """Continuous batching, held against transformers' own `generate`, one prompt at a time."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,10 @@ import torch
 from hanji.contracts.errors import ConfigError, ModelError
 from hanji.generation import Engine, Piece, Request, Sampling
 from hanji.generation.decoders import PlainDecoder, SlotDecoder
-from tiny_models import FAMILIES, VOCABULARY, tiny
+from tiny_models import FAMILIES, VOCABULARY, Ids, tiny
 
 IN_SLOTS = set(FAMILIES) - {"falcon", "mamba"}
 """Falcon calls no attention but its own, and Mamba has none: they are decoded one by one."""
-
-
-class Ids:
-    """A tokenizer of ids: a token's text is its number."""
-
-    pad_id = 0
-    eos_ids = (2,)
-
-    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
-        return "".join(f"<{i}>" for i in ids)
 
 
 def prompts(count: int, longest: int = 60) -> list[list[int]]:
@@ -44,7 +33,7 @@ def by_transformers(model: Any, prompt: list[int], new: int) -> list[int]:
 def test_greedy_answers_equal_those_of_transformers(family: str) -> None:
     model = tiny(family)
     asked = prompts(7)
-    with Engine(model, Ids(), slots=3, block=16) as engine:
+    with Engine(model, Ids(2), slots=3, block=16) as engine:
         kind = SlotDecoder if family in IN_SLOTS else PlainDecoder
         assert isinstance(engine._decoder, kind)
         answers = engine.run(Request(prompt=prompt, max_new_tokens=24) for prompt in asked)
@@ -64,7 +53,7 @@ def test_an_answer_does_not_depend_on_what_else_is_in_the_batch(settings: dict[s
         Request(prompt=prompt, sampling=drawn(index, **settings), max_new_tokens=40, logprobs=0)
         for index, prompt in enumerate(prompts(9))
     ]
-    with Engine(model, Ids(), slots=4) as engine:
+    with Engine(model, Ids(2), slots=4) as engine:
         together = engine.run(asked)
         alone = [engine.run([request])[0] for request in asked]
         with_others = engine.run([asked[0], Request(prompt=[5] * 150, max_new_tokens=60)])[0]
@@ -77,7 +66,7 @@ def test_logprobs_are_the_models_own() -> None:
     model = tiny("llama")
     prompt = prompts(1)[0]
     request = Request(prompt=prompt, sampling=drawn(3), max_new_tokens=12, logprobs=4, prompt_logprobs=2)
-    with Engine(model, Ids(), slots=2, block=8) as engine:
+    with Engine(model, Ids(2), slots=2, block=8) as engine:
         answer = engine.run([request])[0]
     with torch.no_grad():
         table = model(torch.tensor([prompt + answer.ids])).logits[0].log_softmax(-1)
@@ -94,9 +83,9 @@ def test_logprobs_are_the_models_own() -> None:
 def test_a_shared_prefix_is_read_once_and_changes_no_bit() -> None:
     model, shared = tiny("qwen3"), prompts(1, 61)[0] * 3
     asked = [Request(prompt=[*shared[:70], 10 + index], max_new_tokens=8, logprobs=0) for index in range(5)]
-    with Engine(model, Ids(), slots=2, block=16, prefix_bytes=0) as engine:
+    with Engine(model, Ids(2), slots=2, block=16, prefix_bytes=0) as engine:
         expected = engine.run(asked)
-    with Engine(model, Ids(), slots=2, block=16) as engine:
+    with Engine(model, Ids(2), slots=2, block=16) as engine:
         found = engine.run(asked)
         assert [answer.reused for answer in found] == [0, 64, 64, 64, 64]
         again = engine.run(asked)
@@ -104,7 +93,7 @@ def test_a_shared_prefix_is_read_once_and_changes_no_bit() -> None:
         one_block = engine.prefixes.nbytes // 4
     for answers in (found, again):
         assert [answer.logprobs for answer in answers] == [answer.logprobs for answer in expected]
-    with Engine(model, Ids(), slots=2, block=16, prefix_bytes=one_block * 2) as engine:
+    with Engine(model, Ids(2), slots=2, block=16, prefix_bytes=one_block * 2) as engine:
         forgetful = engine.run([*asked, *asked])
         assert engine.prefixes.nbytes <= one_block * 2
     assert [answer.ids for answer in forgetful] == [answer.ids for answer in [*expected, *expected]]
@@ -113,7 +102,7 @@ def test_a_shared_prefix_is_read_once_and_changes_no_bit() -> None:
 def test_stop_strings_end_an_answer_before_them() -> None:
     model = tiny("llama")
     prompt = prompts(1)[0]
-    with Engine(model, Ids(), slots=1) as engine:
+    with Engine(model, Ids(2), slots=1) as engine:
         free = engine.run([Request(prompt=prompt, max_new_tokens=12, stop_ids=())])[0]
         third, fourth = (f"<{token}>" for token in free.ids[3:5])
         pieces: list[Piece] = []
@@ -131,7 +120,7 @@ def test_stop_strings_end_an_answer_before_them() -> None:
 
 
 def test_one_whom_nobody_waits_for_leaves_its_slot_at_the_next_step() -> None:
-    with Engine(tiny("llama"), Ids(), slots=1) as engine:
+    with Engine(tiny("llama"), Ids(2), slots=1) as engine:
         first = engine.submit(Request(prompt=[5], max_new_tokens=100, stop_ids=()))
         second = engine.submit(Request(prompt=[6], max_new_tokens=3, stop_ids=()))
         third = engine.submit(Request(prompt=[7], max_new_tokens=3, stop_ids=()))
@@ -153,7 +142,7 @@ def test_values_that_are_not_finite_fail_one_request_and_harm_no_other() -> None
     with torch.no_grad():
         rows[7] = float("nan")
         model.lm_head.weight = torch.nn.Parameter(rows.nan_to_num().clone())
-    with Engine(model, Ids(), slots=1) as engine:
+    with Engine(model, Ids(2), slots=1) as engine:
         expected = engine.run([Request(prompt=[5, 6], max_new_tokens=6, logprobs=0)])[0]
         damaged = engine.submit(Request(prompt=[5, 7], max_new_tokens=6))
         while engine.step():
@@ -164,7 +153,7 @@ def test_values_that_are_not_finite_fail_one_request_and_harm_no_other() -> None
 
 
 def test_an_answer_ends_where_the_context_does() -> None:
-    with Engine(tiny("llama"), Ids(), slots=2, context=20) as engine:
+    with Engine(tiny("llama"), Ids(2), slots=2, context=20) as engine:
         answer = engine.run([Request(prompt=[5] * 15, max_new_tokens=50, stop_ids=())])[0]
         assert (len(answer.ids), answer.finish_reason) == (5, "length")
         with pytest.raises(ModelError, match="leaves no room"):
@@ -174,7 +163,7 @@ def test_an_answer_ends_where_the_context_does() -> None:
 
 
 def test_tokens_that_the_model_has_not_are_refused_before_anything_runs() -> None:
-    with Engine(tiny("llama"), Ids(), slots=1) as engine:
+    with Engine(tiny("llama"), Ids(2), slots=1) as engine:
         for odd in (
             {"prompt": [5, VOCABULARY]},
             {"prompt": [-1]},
@@ -188,18 +177,18 @@ def test_tokens_that_the_model_has_not_are_refused_before_anything_runs() -> Non
 def test_the_memory_bounds_the_context() -> None:
     model = tiny("llama")
     token = 2 * 2 * 2 * 8 * 4  # keys and values, layers, key heads, head size, bytes
-    with Engine(model, Ids(), slots=4, cache_bytes=4 * 150 * token) as engine:
+    with Engine(model, Ids(2), slots=4, cache_bytes=4 * 150 * token) as engine:
         assert engine.context == 128
         engine.run([Request(prompt=[5], max_new_tokens=4)])
         assert engine._decoder.cache.nbytes == 4 * 129 * token
     with pytest.raises(ConfigError, match="too long"):
-        Engine(model, Ids(), slots=4, cache_bytes=4 * 150 * token, context=140)
+        Engine(model, Ids(2), slots=4, cache_bytes=4 * 150 * token, context=140)
 
 
 def test_afterwards_the_model_is_as_it_was() -> None:
     model = tiny("llama").train()
     attention = model.config._attn_implementation
-    with Engine(model, Ids(), slots=2) as engine:
+    with Engine(model, Ids(2), slots=2) as engine:
         engine.run([Request(prompt=[5], max_new_tokens=2)])
     assert model.training
     assert model.config._attn_implementation == attention
@@ -207,7 +196,7 @@ def test_afterwards_the_model_is_as_it_was() -> None:
 
 def test_pieces_of_a_stream_join_to_the_answer_and_closing_it_frees_the_slot() -> None:
     request = Request(prompt=prompts(1)[0], sampling=drawn(5), max_new_tokens=24)
-    with Engine(tiny("llama"), Ids(), slots=1) as engine:
+    with Engine(tiny("llama"), Ids(2), slots=1) as engine:
         expected = engine.run([request])[0]
         pieces = list(engine.stream(request))
         assert "".join(piece.text for piece in pieces) == expected.text
@@ -235,7 +224,7 @@ class Broken:
 
 
 def test_a_constraint_that_fails_harms_no_other_request() -> None:
-    with Engine(tiny("llama"), Ids(), slots=2) as engine:
+    with Engine(tiny("llama"), Ids(2), slots=2) as engine:
         broken = engine.submit(Request(prompt=[5], constraint=Broken(), max_new_tokens=9))
         fine = engine.submit(Request(prompt=[6], max_new_tokens=9, stop_ids=()))
         while engine.step():
@@ -248,6 +237,6 @@ def test_an_engine_that_cannot_be_made_leaves_the_model_as_it_was(tmp_path: Path
     model = tiny("llama").train()
     attention = model.config._attn_implementation
     with pytest.raises(ModelError, match="no adapter"):
-        Engine(model, Ids(), adapters={"none": tmp_path})
+        Engine(model, Ids(2), adapters={"none": tmp_path})
     assert model.training
     assert model.config._attn_implementation == attention

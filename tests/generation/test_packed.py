@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,19 +11,9 @@ from torch import nn
 from hanji.generation import Engine, Request
 from hanji.generation.packed import PackedLinears
 from hanji.generation.slots import Step, at
-from tiny_models import VOCABULARY, tiny
+from tiny_models import VOCABULARY, Ids, tiny
 
 PROMPT = torch.randint(3, VOCABULARY, (21,), generator=torch.Generator().manual_seed(1)).tolist()
-
-
-class Ids:
-    """A tokenizer of ids: a token's text is its number."""
-
-    pad_id = 0
-    eos_ids = ()
-
-    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
-        return "".join(f"<{i}>" for i in ids)
 
 
 def by_transformers(model: Any) -> list[int]:
