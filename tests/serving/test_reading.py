@@ -133,6 +133,15 @@ def test_labels(readers: Running, trained: Trained) -> None:
         expected = dict(zip(("bad", "good"), logits.softmax(-1).tolist(), strict=True))
         assert one["label"] == max(expected, key=expected.__getitem__)
         assert {each["label"]: each["score"] for each in one["scores"]} == pytest.approx(expected, abs=1e-5)
+    texts = ["a", "b " * 40, *TEXTS, "한지"]
+    together = [
+        one["scores"] for one in post(readers, "classify", model="labels", input=texts).json()["data"]
+    ]
+    for text, scores in zip(texts, together, strict=True):
+        alone = post(readers, "classify", model="labels", input=text).json()["data"][0]["scores"]
+        assert {one["label"]: one["score"] for one in scores} == pytest.approx(
+            {one["label"]: one["score"] for one in alone}, abs=1e-5
+        )
     pair = post(readers, "classify", model="labels", input="Paper", pair="one two").json()
     assert pair["data"][0]["score"] != found["data"][0]["score"]
 

@@ -131,7 +131,7 @@ def serve(
     is_private = server.is_loopback(host)
     hosts = server.LOOPBACK_NAMES | {name.lower() for name in allow_host or ()}
     bound = server.listen(host, port)
-    with Database.open(database_url(runs)) as database:
+    with bound, Database.open(database_url(runs)) as database:
         sources = in_own_thread(lambda: Sources(names, runs, engine, setup, database))
         service = sources.service(limits)
         if not is_private if keys is None else keys:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ from hanji.objectives.framing import frame_ids, frame_texts, segments
 
 MASK = "[MASK]"
 """How a hidden token may be written, whatever the tokenizer calls it."""
+_TOGETHER = 16
+"""Texts that a classifier reads at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +96,67 @@ def label_probabilities(
     Raises:
         ModelError: the model is no classifier of ours, or the text is longer than it reads.
     """
+    return many_label_probabilities(model, tokenizer, [(text, second)])[0]
+
+
+def many_label_probabilities(
+    model: Any, tokenizer: Encoder, pairs: Sequence[tuple[str, str | None]]
+) -> list[list[LabelProbability]]:
+    """The same of many texts, in their order; those of like length are read together.
+
+    Raises:
+        ModelError: as `label_probabilities`, before anything is read.
+    """
     labels = Labels.of_config(model.config)
     if labels is None:
         raise ModelError("this model's config does not say what its labels mean", value=type(model).__name__)
-    is_reward = model.config.id2label[0] == "reward"
-    if is_reward and tokenizer.chat_template is not None:
+    rows = [_classified(model, tokenizer, text, second) for text, second in pairs]
+    together = _TOGETHER if model.config.pad_token_id == tokenizer.pad_id else 1
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]))
+    found: list[list[LabelProbability]] = [[] for _ in rows]
+    for start in range(0, len(order), together):
+        chosen = order[start : start + together]
+        scores = _read_together(model, tokenizer.pad_id, [rows[index] for index in chosen])
+        for index, own in zip(chosen, scores, strict=True):
+            found[index] = _named(labels, model, own)
+    return found
+
+
+def _classified(
+    model: Any, tokenizer: Encoder, text: str, second: str | None
+) -> tuple[list[int], list[int] | None]:
+    """What a classifier reads: ids, and token types where the tokenizer tells of two texts by them."""
+    if model.config.id2label[0] == "reward" and tokenizer.chat_template is not None:
         if second is None:
             raise ConfigError(
                 "a reward model scores an answer to a question", expected="two texts: question, answer"
             )
         turns = [{"role": "user", "content": text}, {"role": "assistant", "content": second}]
-        ids, types = tokenizer.encode_chat(turns).ids.tolist(), None
-    else:
-        framed = frame_texts(tokenizer, [text], [second])
-        ids, types = framed.ids.tolist(), _types(framed, tokenizer)
-    scores: Tensor = _run(model, ids, types).logits[0].float()
+        return _whole(model, tokenizer.encode_chat(turns).ids.tolist()), None
+    framed = frame_texts(tokenizer, [text], [second])
+    ids = framed.ids.tolist()
+    whole, types = _whole(model, ids), _types(framed, tokenizer)
+    return whole, types if len(whole) == len(ids) else None
+
+
+def _read_together(model: Any, padding: int, rows: Sequence[tuple[list[int], list[int] | None]]) -> Tensor:
+    """[rows, labels] fp32. Padding stands on the right, and is seen by nobody."""
+    longest = max(len(ids) for ids, _ in rows)
+    device = model.device
+    options: dict[str, Tensor] = {}
+    if len(rows) > 1:
+        lengths = torch.tensor([len(ids) for ids, _ in rows], device=device)
+        options["attention_mask"] = (torch.arange(longest, device=device)[None] < lengths[:, None]).long()
+    if _reads_types(model) and all(types is not None for _, types in rows):
+        padded = [[*(types or ()), *[0] * (longest - len(ids))] for ids, types in rows]
+        options["token_type_ids"] = torch.tensor(padded, device=device)
+    ids = torch.tensor([[*ids, *[padding] * (longest - len(ids))] for ids, _ in rows], device=device)
+    with evaluating(model):
+        scores: Tensor = model(input_ids=ids, **options).logits.float()
+    return scores
+
+
+def _named(labels: Labels, model: Any, scores: Tensor) -> list[LabelProbability]:
     if labels.kind == "number":
         return [LabelProbability(model.config.id2label[0], float(scores[0]))]
     each = scores.softmax(-1) if labels.kind == "classes" else scores.sigmoid()
@@ -121,6 +170,24 @@ def _types(framed: TokenRows, tokenizer: Encoder) -> list[int] | None:
 
 
 def _run(model: Any, ids: list[int], types: list[int] | None) -> Any:
+    whole = _whole(model, ids)
+    options = {}
+    if types is not None and len(whole) == len(ids) and _reads_types(model):
+        options["token_type_ids"] = torch.tensor([types], device=model.device)
+    with evaluating(model):
+        return model(input_ids=torch.tensor([whole], device=model.device), **options)
+
+
+def _reads_types(model: Any) -> bool:
+    return int(getattr(model.config, "type_vocab_size", 0) or 0) > 1
+
+
+def _whole(model: Any, ids: list[int]) -> list[int]:
+    """With the soft prompt before it, where the model has one.
+
+    Raises:
+        ModelError: more than the model reads.
+    """
     whole = opened(model, ids)
     context = getattr(model.config, "max_position_embeddings", None)
     if context is not None and len(whole) > context:
@@ -129,12 +196,4 @@ def _run(model: Any, ids: list[int], types: list[int] | None) -> Any:
             value=f"{len(whole)} tokens",
             expected=f"at most {context}",
         )
-    options = {}
-    if (
-        types is not None
-        and len(whole) == len(ids)
-        and int(getattr(model.config, "type_vocab_size", 0) or 0) > 1
-    ):
-        options["token_type_ids"] = torch.tensor([types], device=model.device)
-    with evaluating(model):
-        return model(input_ids=torch.tensor([whole], device=model.device), **options)
+    return whole

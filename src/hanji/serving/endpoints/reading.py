@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hanji.contracts.errors import HanjiError
-from hanji.generation.readings import LabelProbability, label_probabilities
+from hanji.generation.readings import LabelProbability, many_label_probabilities
 from hanji.serving.bodies.chat import Message
 from hanji.serving.bodies.reading import ClassifyBody, EmbeddingBody, ScoreBody, Texts
 from hanji.serving.connection import body_of, unless_gone
@@ -59,8 +59,7 @@ async def classify(request: Request) -> Response:
         served.check("classify")
 
         def labels() -> list[list[LabelProbability]]:
-            model, tokenizer = served.loaded.model, served.tokenizer
-            return [label_probabilities(model, tokenizer, first, second) for first, second in pairs]
+            return many_label_probabilities(served.loaded.model, served.tokenizer, pairs)
 
         found = await read(call, request, served, labels)
         tokens = sum(len(row) for row in text_ids(served, [*texts, *(seconds or [])]))
