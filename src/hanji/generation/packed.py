@@ -37,10 +37,10 @@ class _Layer:
 
     def multiply(self, read: Tensor) -> Tensor:
         """[..., in] → [..., out]"""
-        return _multiply(read, self.packed, self.module.bias, "none", [], "")  # type: ignore[no-any-return]
+        multiply = torch.ops.mkldnn._linear_pointwise.default  # looked up late: not every build has it
+        return multiply(read, self.packed, self.module.bias, "none", [], "")  # type: ignore[no-any-return]
 
 
-_multiply = torch.ops.mkldnn._linear_pointwise.default
 _numbers = count()
 _layers: dict[int, _Layer] = {}
 """Layers that are lent now, by number: a compiled step cannot hold a packed weight, and asks for it here."""
