@@ -42,7 +42,7 @@ def serve(
         list[str] | None,
         typer.Option(
             "--engine-option", metavar="NAME=VALUE",
-            help="An option of vLLM or llama.cpp, by its own name: tensor_parallel_size=4.",
+            help="An option of the engine, by its own name: compiled=true, tensor_parallel_size=4.",
         ),
     ] = None,
     host: Annotated[str, typer.Option("--host", help="The address to serve on.")] = "127.0.0.1",

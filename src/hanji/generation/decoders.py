@@ -83,6 +83,9 @@ class SlotDecoder:
 
         tokens = dict.fromkeys(range(self.cache.slots), (0, 0))
         expected = self.advance(tokens)
+        for layer in self.cache.layers:
+            for states in (layer.keys, layer.values):  # CUDA graphs write where they wrote before
+                torch._dynamo.mark_static_address(states)
         mode = "reduce-overhead" if self.device.type == "cuda" else "default"
         self._compiled = torch.compile(all_slots, mode=mode)
         try:

@@ -90,9 +90,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         """Takes memory, as the first keys and values ask; zeros, for what is hidden must be finite."""
         for name, states in (("keys", key_states), ("values", value_states)):
             shape = (self.slots, states.shape[1], self.places + 1, states.shape[3])
-            zeros = states.new_zeros(shape)
-            torch._dynamo.mark_static_address(zeros)  # for CUDA graphs, which write where they wrote before
-            setattr(self, name, zeros)
+            setattr(self, name, states.new_zeros(shape))
         self.rows = torch.arange(self.slots, device=key_states.device)
         self.is_initialized = True
 
