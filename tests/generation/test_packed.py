@@ -35,7 +35,7 @@ def test_every_linear_layer_multiplies_as_before(family: str) -> None:
     assert len(packed.modules) == sum(
         type(m) in (nn.Linear, type(packed.modules[0])) for m in model.modules()
     )
-    inside = Step(None, torch.zeros(1, 1), torch.zeros(1, 1), 1)
+    inside = Step(torch.zeros(1, 1), torch.zeros(1), torch.zeros(1), 1)
     for module in packed.modules:
         width = module.in_features if isinstance(module, nn.Linear) else module.nx
         read = torch.randn((3, 5, width), generator=generator)

@@ -17,8 +17,9 @@ from torch import Tensor
 from hanji.contracts.errors import ConfigError, HanjiError, ModelError
 from hanji.contracts.modes import in_evaluation
 from hanji.generation.adapters import Adapters
-from hanji.generation.decoders import SlotDecoder, choose_decoder
+from hanji.generation.decoders import Chunk, SlotDecoder, choose_decoder
 from hanji.generation.handles import Handle
+from hanji.generation.invariance import invariant
 from hanji.generation.logprobs import logprobs
 from hanji.generation.memory import context_of
 from hanji.generation.packed import PackedLinears, weights_mark
@@ -97,8 +98,9 @@ class Engine:
         self._lent = ExitStack()  # nothing fails from here on, so that the model is given back by `__exit__`
         self._lent.callback(model.set_attn_implementation, model.config._attn_implementation)
         self._lent.enter_context(in_evaluation(model))
-        self._packed = PackedLinears(model, packed_bytes)
+        self._packed = PackedLinears(model, packed_bytes, grouped=not compiled)
         self._lent.enter_context(self._packed.lent())
+        self._lent.enter_context(invariant(model, self.context))
         self._weights = weights_mark(model)
         with torch.inference_mode():
             self._decoder, problem = choose_decoder(model, slots, self.context)
@@ -205,17 +207,70 @@ class Engine:
         """
         self._release()
         self._admit()
-        budget = self.reading
-        for handle in list(self.running.values()):
-            while budget > 0 and handle.slot >= 0 and handle.read < len(handle.ids):
-                budget -= self._read_block(handle)
-        ready = [handle for handle in self.running.values() if handle.answer.ids]
-        if ready:
-            logits = self._decoder.advance(
-                {h.slot: (h.answer.ids[-1], len(h.ids) + len(h.answer.ids) - 1) for h in ready}
-            )
-            self._continue(ready, logits)
+        asked = self._chunks()
+        if asked:
+            chunks = [chunk for _, chunk in asked]
+            self._hand_out(asked, self._decoder.advance(chunks))
         return bool(self.waiting or self.running)
+
+    def _chunks(self) -> list[tuple[Handle, Chunk]]:
+        """What goes through the model now: the last token of each answer, and some of the prompts."""
+        answering = [self.running[slot] for slot in sorted(self.running) if self.running[slot].answer.ids]
+        found = [
+            (one, Chunk(one.slot, one.answer.ids[-1:], len(one.ids) + len(one.answer.ids) - 1))
+            for one in answering
+        ]
+        budget, under_way = self.reading, set[bytes]()
+        for handle in self.running.values():
+            while budget > 0 and not handle.is_read and (chunk := self._next_chunk(handle, under_way)):
+                found.append((handle, chunk))
+                budget -= len(chunk.ids)
+        return found
+
+    def _next_chunk(self, handle: Handle, under_way: set[bytes]) -> Chunk | None:
+        """The next block of a prompt that must be computed, after those that are found ready.
+
+        Args:
+            under_way: blocks that are computed in this step. Another request that begins so waits for them.
+        """
+        while key := handle.next_block(self.block):
+            if key in under_way:
+                return None
+            states = self.prefixes.find(key)
+            if states is None:
+                under_way.add(key)
+                break
+            self._decoder.paste(handle.slot, handle.read, states)
+            handle.read += self.block
+            handle.answer.reused += self.block
+        start, end = handle.read, min(handle.read + self.block, len(handle.ids))
+        every = handle.request.prompt_logprobs is not None
+        handle.read = end
+        return Chunk(handle.slot, handle.ids[start:end], start, end - start if every else int(handle.is_read))
+
+    def _hand_out(self, asked: Sequence[tuple[Handle, Chunk]], logits: Tensor) -> None:
+        """Notes what was read of prompts, and draws the next token of the other rows."""
+        ready, rows, at = [], [], 0
+        for handle, chunk in asked:
+            own = logits[at : at + chunk.wanted]
+            at += chunk.wanted
+            if not handle.answer.ids:
+                self._note_read(handle, chunk, own)
+            if chunk.end >= len(handle.ids):
+                ready.append(handle)
+                rows.append(at - 1)
+        if ready:
+            self._continue(ready, logits if len(rows) == len(logits) else logits[rows])
+
+    def _note_read(self, handle: Handle, chunk: Chunk, logits: Tensor) -> None:
+        """Keeps a whole block for other prompts, and notes probabilities where they are asked for."""
+        if handle.request.prompt_logprobs is not None:
+            self._note_prompt(handle, logits, chunk.start)
+        number = chunk.start // self.block
+        if number < len(handle.blocks):
+            states = self._decoder.copy(handle.slot, chunk.start, chunk.end)
+            if states is not None:
+                self.prefixes.keep(handle.blocks[number], states)
 
     def _release(self) -> None:
         """Lets go of whom nobody waits for."""
@@ -249,32 +304,6 @@ class Engine:
             if handle.request.prompt_logprobs is None:
                 about = self.adapters.identity(handle.request.adapter)
                 handle.blocks = self.prefixes.keys(handle.ids, about)
-
-    def _read_block(self, handle: Handle) -> int:
-        """Reads a block of the prompt; after the last one the first token is drawn.
-
-        Returns:
-            Tokens that were computed; 0 where the block was found ready.
-        """
-        start = handle.read
-        number = start // self.block
-        key = handle.blocks[number] if number < len(handle.blocks) else None
-        if key is not None and (states := self.prefixes.find(key)) is not None:
-            self._decoder.paste(handle.slot, start, states)
-            handle.read += self.block
-            handle.answer.reused += self.block
-            return 0
-        ids = handle.ids[start : start + self.block]
-        every = handle.request.prompt_logprobs is not None
-        logits = self._decoder.read(handle.slot, ids, start, every=every)
-        handle.read = start + len(ids)
-        if every:
-            self._note_prompt(handle, logits, start)
-        if handle.read == len(handle.ids):
-            self._continue([handle], logits[-1:])
-        elif key is not None and (states := self._decoder.copy(handle.slot, start, handle.read)) is not None:
-            self.prefixes.keep(key, states)
-        return len(ids)
 
     def _note_prompt(self, handle: Handle, logits: Tensor, start: int) -> None:
         """Probabilities of the tokens that follow those read, as far as they are of the prompt itself."""

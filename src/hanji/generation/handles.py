@@ -45,6 +45,16 @@ class Handle:
         """Whether the answer is complete, or there will be none."""
         return self.answer.finish_reason is not None or self.answer.error is not None
 
+    @property
+    def is_read(self) -> bool:
+        """Whether all of the prompt is."""
+        return self.read == len(self.ids)
+
+    def next_block(self, size: int) -> bytes | None:
+        """The name of the block that is to be read now, where others may have read it."""
+        number = self.read // size
+        return self.blocks[number] if number < len(self.blocks) else None
+
     def row(self) -> Row:
         """What the choice of its next token depends on.
 

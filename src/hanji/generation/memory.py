@@ -5,14 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hanji.contracts.errors import ConfigError
-from hanji.generation.decoders import head_size, stride
-
-
-def reads(model: Any) -> int | None:
-    """Tokens that the model reads at most; None where it sets no limit."""
-    config = model.config.get_text_config()
-    limit: int | None = getattr(config, "max_position_embeddings", None)
-    return limit
+from hanji.generation.decoders import STRIDE, head_size, reads
 
 
 def context_of(model: Any, slots: int, wanted: int | None, limit_bytes: int) -> int:
@@ -22,7 +15,7 @@ def context_of(model: Any, slots: int, wanted: int | None, limit_bytes: int) -> 
         ConfigError: more are wanted.
     """
     held = max(1, limit_bytes // (slots * bytes_per_token(model)) - 1)
-    held = held // stride(model) * stride(model) or held
+    held = held // STRIDE * STRIDE or held
     longest = reads(model)
     if wanted is None:
         return min(held, longest or held)
@@ -44,7 +37,7 @@ def slots_for(model: Any, tokens: int, most: int, limit_bytes: int) -> tuple[int
 
 def cache_bytes(model: Any, context: int) -> int:
     """Bytes of a slot of so many tokens, with its spare place."""
-    places = -(-context // stride(model)) * stride(model)
+    places = -(-context // STRIDE) * STRIDE
     return (places + 1) * bytes_per_token(model)
 
 

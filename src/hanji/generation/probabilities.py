@@ -9,8 +9,8 @@ import torch
 
 from hanji.contracts.errors import ConfigError
 from hanji.contracts.modes import evaluating
+from hanji.generation.decoders import reads
 from hanji.generation.engine import check_room, opened
-from hanji.generation.memory import reads
 from hanji.generation.text import TextDecoder
 
 

@@ -1,8 +1,9 @@
 """Keys and values of many requests in one fixed cache: a slot for each request, at a place of its own.
 
-Rows of a batch are slots. Each writes at its own position, so requests of any length share one step, and one
-that ends leaves a slot that the next can take at once. Works with every architecture of transformers that
-reads its attention and its masks from `AttentionInterface`, under the name `hanji_slots`.
+A pass takes tokens of several slots through the model, laid side by side in one row: the last token of an
+answer, many of a prompt. Each is written at its own place of its own slot, so requests of any length share a
+pass, and one that ends leaves a slot that the next can take at once. Works with every architecture of
+transformers that reads its attention and its masks from `AttentionInterface`, under the name `hanji_slots`.
 """
 
 from __future__ import annotations
@@ -24,25 +25,41 @@ SLOT_ATTENTION = "hanji_slots"
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """Tokens of one slot that stand side by side in a pass.
+
+    Attributes:
+        first: where the first of them stands in the pass.
+        tokens: how many they are.
+        end: how many places of the slot there are up to the last of them.
+    """
+
+    slot: int
+    first: int
+    tokens: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """Where the tokens of one forward pass stand.
 
     Attributes:
-        slots: the slot whose prompt is read, or None where every slot takes one token.
-        positions: [rows, tokens] int64, the place of each token in its row.
-        writes: [rows, tokens] int64, where its keys and values go: `positions`, or the spare place of a slot
-            that is idle.
-        length: how much of the cache is looked at.
-        lengths: of each row how much it may look at itself; 0 where the slot is idle. Empty where a prompt is
-            read.
-        seen: of masks that came by, by identity, which rows may look at all places of theirs.
+        positions: [1, tokens] int64, the place of each token in its row.
+        slots: [tokens] int64, whose they are.
+        writes: [tokens] int64, where keys and values go: the positions, or a slot's spare place for a token
+            that belongs to nobody.
+        length: places that the mask covers.
+        segments: the tokens by slot, each looked at by itself; what is in none belongs to nobody. None: every
+            slot has one token, in their order, and one kernel looks at all of them.
+        seen: of masks that came by, by identity, which tokens may look at all places up to their own.
     """
 
-    slot: int | None
     positions: Tensor
+    slots: Tensor
     writes: Tensor
     length: int
-    lengths: tuple[int, ...] = ()
+    segments: tuple[Segment, ...] | None = None
     seen: dict[int, list[bool]] = field(default_factory=dict)
 
 
@@ -91,26 +108,21 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         for name, states in (("keys", key_states), ("values", value_states)):
             shape = (self.slots, states.shape[1], self.places + 1, states.shape[3])
             setattr(self, name, states.new_zeros(shape))
-        self.rows = torch.arange(self.slots, device=key_states.device)
         self.is_initialized = True
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Writes [rows, key heads, tokens, head size], and gives what the rows may look at."""
+        """Writes [1, key heads, tokens, head size], and gives what attention looks at."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         step = current_step()
         assert self.keys is not None and self.values is not None
-        found = []
         for kept, states in ((self.keys, key_states), (self.values, value_states)):
-            if step.slot is None:
-                kept[self.rows, :, step.writes[:, 0]] = states[:, :, 0]
-                found.append(kept[:, :, : step.length])
-            else:
-                kept[step.slot, :, step.length - states.shape[2] : step.length] = states[0]
-                found.append(kept[step.slot : step.slot + 1, :, : step.length])
-        return found[0], found[1]
+            kept[step.slots, :, step.writes] = states[0].transpose(0, 1)
+        if step.segments is None:
+            return self.keys[:, :, : step.length], self.values[:, :, : step.length]
+        return self.keys, self.values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """How many keys there are, and the position of the first."""
@@ -169,7 +181,7 @@ class SlotCache(Cache):  # type: ignore[misc]
 def slot_mask(
     batch_size: int, q_length: int, kv_length: int, *_: Any, mask_function: Any, device: Any, **__: Any
 ) -> Tensor:
-    """[rows, 1, tokens, places] bool: what each token may look at, by the model's own rule for its layer."""
+    """[1, 1, tokens, places] bool: what each token may look at, by the model's own rule for its layer."""
     step = current_step()
     rows = torch.arange(batch_size, device=device)[:, None, None, None]
     heads = torch.zeros(1, dtype=torch.int64, device=device)[None, :, None, None]
@@ -185,78 +197,125 @@ def slot_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     dropout: float = 0.0,  # noqa: ARG001 - always 0 here
+    position_bias: Tensor | None = None,
+    **settings: Any,
+) -> tuple[Tensor, None]:
+    """Each token looks at places of its own slot.
+
+    Args:
+        query: [1, heads, tokens, head size].
+        key: with `value`, what `SlotLayer.update` gave; they may have fewer heads (grouped queries).
+        attention_mask: [1, 1, tokens, places] bool.
+        position_bias: [1, heads, tokens, places], added to scores.
+        settings: `scaling`, and where the architecture has them `softcap` and the sinks `s_aux`.
+
+    Returns:
+        [1, tokens, heads, head size], and None for the weights.
+    """
+    step, given = current_step(), (attention_mask, position_bias)
+    if step.segments is None:
+        mask, bias = (None if each is None else each.transpose(0, 2) for each in given)
+        return _attend(module, query.transpose(0, 2), key, value, mask, bias, **settings).transpose(
+            0, 1
+        ), None
+    whole = _whole(attention_mask, step)
+    is_plain = position_bias is None and settings.get("softcap") is None and settings.get("s_aux") is None
+    ones = [one for one in step.segments if one.tokens == 1] if is_plain else []
+    tokens = query.shape[2]
+    if ones:
+        rows = _one_token_each(query, key, value, attention_mask, whole, settings.get("scaling"), ones)
+        if len(ones) == tokens:
+            return rows[None], None
+    found = query.new_zeros((1, tokens, query.shape[1], value.shape[3]))
+    if ones:
+        found[0, [one.first for one in ones]] = rows
+    for one in step.segments:
+        if one.tokens > 1 or not is_plain:
+            place = slice(one.first, one.first + one.tokens)
+            mask, bias = (None if each is None else each[:, :, place, : one.end] for each in given)
+            if all(whole[place]) and one.tokens in (1, one.end):
+                mask = None  # what is left is what attention does by itself: one sees all, many are causal
+            keys, values = (each[one.slot : one.slot + 1, :, : one.end] for each in (key, value))
+            found[:, place] = _attend(module, query[:, :, place], keys, values, mask, bias, **settings)
+    return found, None
+
+
+def _one_token_each(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    whole: list[bool],
+    scaling: float | None,
+    ones: list[Segment],
+) -> Tensor:
+    """[segments, heads, head size], of segments of one token.
+
+    Heads that share a key are looked up together, as if they were tokens (grouped queries).
+    """
+    (_, heads, tokens, size), sharing, width = query.shape, key.shape[1], value.shape[3]
+    queries = query.transpose(1, 2).reshape(tokens, 1, sharing, heads // sharing, size).unbind()
+    steps, strides = key.stride(), value.stride()
+    found = []
+    for one in ones:
+        first, end = one.first, one.end
+        hidden = None if mask is None or whole[first] else mask[:, :, first : first + 1, :end]
+        own = key.as_strided((1, sharing, end, size), steps, one.slot * steps[0])
+        looked_up = value.as_strided((1, sharing, end, width), strides, one.slot * strides[0])
+        found.append(
+            F.scaled_dot_product_attention(queries[first], own, looked_up, attn_mask=hidden, scale=scaling)
+        )
+    return torch.cat(found).reshape(len(ones), heads, width)
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    bias: Tensor | None,
     scaling: float | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
     **extra: Any,
-) -> tuple[Tensor, None]:
+) -> Tensor:
     """Scaled-dot-product attention; by hand where scores are capped or sinks take part of the attention.
 
-    Args:
-        query: [rows, heads, tokens, head size]; `key` and `value` may have fewer heads (grouped queries).
-
     Returns:
-        [rows, tokens, heads, head size], and None for the weights.
+        [rows, tokens, heads, head size] for a query of [rows, heads, tokens, head size].
     """
     if softcap is None and s_aux is None:
-        step = current_step()
-        if step.lengths and query.device.type == "cpu" and extra.get("position_bias") is None:
-            return _row_by_row(query, key, value, attention_mask, scaling, step), None
         output, _ = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=0.0, scaling=scaling, **extra
+            module, query, key, value, mask, dropout=0.0, scaling=scaling, position_bias=bias, **extra
         )
-        return output, None
+        return output  # type: ignore[no-any-return]
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     if softcap is not None:
         scores = (scores / softcap).tanh() * softcap
-    if attention_mask is not None:
-        scores = scores.masked_fill(~attention_mask, float("-inf"))
+    if bias is not None:
+        scores = scores + bias
+    if mask is None and query.shape[2] > 1:
+        mask = torch.ones(scores.shape[2:], dtype=torch.bool, device=scores.device).tril()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
     if s_aux is not None:
         sinks = s_aux.reshape(1, -1, 1, 1).expand(query.shape[0], -1, query.shape[2], -1)
         scores = torch.cat([scores, sinks.to(scores.dtype)], -1)
     weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
     if s_aux is not None:
         weights = weights[..., :-1]
-    return (weights @ value).transpose(1, 2), None
+    return (weights @ value).transpose(1, 2)
 
 
-def _row_by_row(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None, step: Step
-) -> Tensor:
-    """One token of each row over that row's own places: what the longest neighbour has is not read.
-
-    On a CPU this halves the time of rows of uneven length, and a row's bits cannot depend on its neighbours.
-    Heads that share a key are looked up together, as if they were tokens (grouped queries).
-    """
-    rows, heads, _, size = query.shape
-    sharing = key.shape[1]
-    queries = query.reshape(rows, 1, sharing, heads // sharing, size).unbind()
-    keys, values = key.unsqueeze(1).unbind(), value.unsqueeze(1).unbind()
-    whole = _whole_rows(mask, step)
-    found = []
-    for row, length in enumerate(step.lengths):
-        if not length:
-            found.append(query.new_zeros((1, sharing, heads // sharing, value.shape[3])))
-            continue
-        hidden = None if mask is None or whole[row] else mask[row : row + 1, :, :, :length]
-        own, looked_up = keys[row].narrow(2, 0, length), values[row].narrow(2, 0, length)
-        found.append(
-            F.scaled_dot_product_attention(queries[row], own, looked_up, attn_mask=hidden, scale=scaling)
-        )
-    return torch.cat(found).reshape(rows, 1, heads, -1)
-
-
-def _whole_rows(mask: Tensor | None, step: Step) -> list[bool]:
-    """Which rows may look at all of their places; looked up once for the layers that share a mask."""
+def _whole(mask: Tensor | None, step: Step) -> list[bool]:
+    """Which tokens may look at all places up to their own; asked once for the layers that share a mask."""
     if mask is None:
-        return []
+        return [False] * step.positions.shape[1]
     if id(mask) not in step.seen:
-        step.seen[id(mask)] = [
-            bool(mask[row, 0, 0, :length].all()) if length else True
-            for row, length in enumerate(step.lengths)
-        ]
+        step.seen[id(mask)] = (mask[0, 0].sum(-1) == step.positions[0] + 1).tolist()
     return step.seen[id(mask)]
 
 

@@ -56,11 +56,32 @@ class Site:
         self.users.add(slot)
 
     def add(self, output: Tensor, read: Tensor) -> Tensor:
-        """[rows, tokens, width] with what the adapters of the rows' slots add."""
+        """[1, tokens, width] with what the adapters of the tokens' slots add; `output` is written to."""
         step = current_step()
-        rows = slice(None) if step.slot is None else slice(step.slot, step.slot + 1)
-        hidden = self.act(torch.baddbmm(self.down_bias[rows, None], read, self.down[rows].transpose(1, 2)))
-        return output + torch.baddbmm(self.up_bias[rows, None], hidden, self.up[rows].transpose(1, 2))
+        if step.segments is None:
+            output[0] += self._of_each_slot(read[0])
+            return output
+        ones = [one for one in step.segments if one.tokens == 1]
+        if any(one.slot in self.users for one in ones):
+            slots, places = [one.slot for one in ones], [one.first for one in ones]
+            reads = read.new_zeros((len(self.down), read.shape[2]))
+            reads[slots] = read[0, places]
+            output[0, places] += self._of_each_slot(reads)[slots]
+        for one in step.segments:
+            if one.tokens > 1 and one.slot in self.users:
+                place = slice(one.first, one.first + one.tokens)
+                output[0, place] += self._of_one_slot(one.slot, read[0, place])
+        return output
+
+    def _of_each_slot(self, read: Tensor) -> Tensor:
+        """[slots, width], for one token of each."""
+        hidden = self.act(torch.baddbmm(self.down_bias[:, None], read[:, None], self.down.transpose(1, 2)))
+        return torch.baddbmm(self.up_bias[:, None], hidden, self.up.transpose(1, 2))[:, 0]
+
+    def _of_one_slot(self, slot: int, read: Tensor) -> Tensor:
+        """[tokens, width]"""
+        hidden = self.act(torch.addmm(self.down_bias[slot], read, self.down[slot].t()))
+        return torch.addmm(self.up_bias[slot], hidden, self.up[slot].t())
 
     def hook(self, model: Any, name: str) -> list[RemovableHandle]:
         """Lets the module of this name give what the adapters add to it as well."""
@@ -76,8 +97,8 @@ class Site:
         """Whether any row of the present step, if there is one, has a part here."""
         if not self.users or not is_stepping():
             return False
-        step = current_step()
-        return step.slot is None or step.slot in self.users
+        segments = current_step().segments
+        return segments is None or any(one.slot in self.users for one in segments)
 
 
 def _catch(site: Site, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
