@@ -18,6 +18,8 @@ States = list[tuple[Tensor, Tensor]]
 
 _PROBE = (13, 9)
 """Tokens of the two rows that a probe reads and decodes."""
+PROBED = 640
+"""Places that probes look at, at most."""
 STRIDE = 64
 """Places come in multiples of so many: where one kernel looks at all rows, the length of the longest changes
 seldom."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from hanji.contracts.errors import ConfigError, HanjiError, ModelError
 from hanji.contracts.modes import in_evaluation
 from hanji.generation.adapters import Adapters
-from hanji.generation.decoders import Chunk, SlotDecoder, choose_decoder
+from hanji.generation.decoders import PROBED, Chunk, SlotDecoder, choose_decoder
 from hanji.generation.handles import Handle
 from hanji.generation.invariance import invariant
 from hanji.generation.logprobs import logprobs
@@ -100,7 +100,7 @@ class Engine:
         self._lent.enter_context(in_evaluation(model))
         self._packed = PackedLinears(model, packed_bytes, grouped=not compiled)
         self._lent.enter_context(self._packed.lent())
-        self._lent.enter_context(invariant(model, self.context))
+        self._lent.enter_context(invariant(model, max(self.context, PROBED)))
         self._weights = weights_mark(model)
         with torch.inference_mode():
             self._decoder, problem = choose_decoder(model, slots, self.context)

@@ -14,12 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+
+from hanji.generation.kernel import attend, kernel_for
 
 SLOT_ATTENTION = "hanji_slots"
 
@@ -41,6 +44,22 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a mask lets the tokens of a pass see.
+
+    Attributes:
+        begins: of each token, from which place on it sees all up to its own; -1 where there are gaps.
+        ones: segments of one token without gaps. others: those that are left.
+        where: [4, ones] int64: their `first`, slot, begin and end.
+    """
+
+    begins: list[int]
+    ones: list[Segment]
+    others: list[Segment]
+    where: np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """Where the tokens of one forward pass stand.
 
@@ -52,7 +71,7 @@ class Step:
         length: places that the mask covers.
         segments: the tokens by slot, each looked at by itself; what is in none belongs to nobody. None: every
             slot has one token, in their order, and one kernel looks at all of them.
-        seen: of masks that came by, by identity, which tokens may look at all places up to their own.
+        seen: what masks that came by let see, by their identity.
     """
 
     positions: Tensor
@@ -60,7 +79,7 @@ class Step:
     writes: Tensor
     length: int
     segments: tuple[Segment, ...] | None = None
-    seen: dict[int, list[bool]] = field(default_factory=dict)
+    seen: dict[int, _Seen] = field(default_factory=dict)
 
 
 class _Now(threading.local):
@@ -218,37 +237,30 @@ def slot_attention(
         return _attend(module, query.transpose(0, 2), key, value, mask, bias, **settings).transpose(
             0, 1
         ), None
-    whole = _whole(attention_mask, step)
+    seen, tokens = _seen(attention_mask, step), query.shape[2]
     is_plain = position_bias is None and settings.get("softcap") is None and settings.get("s_aux") is None
-    ones = [one for one in step.segments if one.tokens == 1] if is_plain else []
-    tokens = query.shape[2]
-    if ones:
-        rows = _one_token_each(query, key, value, attention_mask, whole, settings.get("scaling"), ones)
-        if len(ones) == tokens:
-            return rows[None], None
+    ones, others = (seen.ones, seen.others) if is_plain else ([], step.segments)
     found = query.new_zeros((1, tokens, query.shape[1], value.shape[3]))
     if ones:
-        found[0, [one.first for one in ones]] = rows
-    for one in step.segments:
-        if one.tokens > 1 or not is_plain:
-            place = slice(one.first, one.first + one.tokens)
-            mask, bias = (None if each is None else each[:, :, place, : one.end] for each in given)
-            if all(whole[place]) and one.tokens in (1, one.end):
-                mask = None  # what is left is what attention does by itself: one sees all, many are causal
-            keys, values = (each[one.slot : one.slot + 1, :, : one.end] for each in (key, value))
-            found[:, place] = _attend(module, query[:, :, place], keys, values, mask, bias, **settings)
+        scaling = settings.get("scaling")
+        if (kernel := kernel_for(query, key, value)) is not None:
+            attend(kernel, query, key, value, seen.where, scaling, found[0])
+        else:
+            rows = _one_token_each(query, key, value, seen, scaling)
+            if len(ones) == tokens:
+                return rows[None], None
+            found[0, seen.where[0]] = rows
+    for one in others:
+        place = slice(one.first, one.first + one.tokens)
+        mask, bias = (None if each is None else each[:, :, place, : one.end] for each in given)
+        if one.tokens in (1, one.end) and not any(seen.begins[place]):
+            mask = None  # what is left is what attention does by itself: one sees all, many are causal
+        keys, values = (each[one.slot : one.slot + 1, :, : one.end] for each in (key, value))
+        found[:, place] = _attend(module, query[:, :, place], keys, values, mask, bias, **settings)
     return found, None
 
 
-def _one_token_each(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    whole: list[bool],
-    scaling: float | None,
-    ones: list[Segment],
-) -> Tensor:
+def _one_token_each(query: Tensor, key: Tensor, value: Tensor, seen: _Seen, scaling: float | None) -> Tensor:
     """[segments, heads, head size], of segments of one token.
 
     Heads that share a key are looked up together, as if they were tokens (grouped queries).
@@ -257,15 +269,15 @@ def _one_token_each(
     queries = query.transpose(1, 2).reshape(tokens, 1, sharing, heads // sharing, size).unbind()
     steps, strides = key.stride(), value.stride()
     found = []
-    for one in ones:
-        first, end = one.first, one.end
-        hidden = None if mask is None or whole[first] else mask[:, :, first : first + 1, :end]
-        own = key.as_strided((1, sharing, end, size), steps, one.slot * steps[0])
-        looked_up = value.as_strided((1, sharing, end, width), strides, one.slot * strides[0])
-        found.append(
-            F.scaled_dot_product_attention(queries[first], own, looked_up, attn_mask=hidden, scale=scaling)
+    for one in seen.ones:
+        begin = seen.begins[one.first]
+        count = one.end - begin
+        own = key.as_strided((1, sharing, count, size), steps, one.slot * steps[0] + begin * steps[2])
+        looked_up = value.as_strided(
+            (1, sharing, count, width), strides, one.slot * strides[0] + begin * strides[2]
         )
-    return torch.cat(found).reshape(len(ones), heads, width)
+        found.append(F.scaled_dot_product_attention(queries[one.first], own, looked_up, scale=scaling))
+    return torch.cat(found).reshape(len(seen.ones), heads, width)
 
 
 def _attend(
@@ -310,12 +322,22 @@ def _attend(
     return (weights @ value).transpose(1, 2)
 
 
-def _whole(mask: Tensor | None, step: Step) -> list[bool]:
-    """Which tokens may look at all places up to their own; asked once for the layers that share a mask."""
-    if mask is None:
-        return [False] * step.positions.shape[1]
+def _seen(mask: Tensor | None, step: Step) -> _Seen:
+    """Asked once for the layers that share a mask."""
+    assert step.segments is not None
     if id(mask) not in step.seen:
-        step.seen[id(mask)] = (mask[0, 0].sum(-1) == step.positions[0] + 1).tolist()
+        if mask is None:  # one token sees all; of several it is not known
+            begins = [-1] * step.positions.shape[1]
+            for one in step.segments:
+                if one.tokens == 1:
+                    begins[one.first] = 0
+        else:
+            first, count = mask[0, 0].int().argmax(-1), mask[0, 0].sum(-1)
+            begins = torch.where(first + count == step.positions[0] + 1, first, -1).tolist()
+        ones = [one for one in step.segments if one.tokens == 1 and begins[one.first] >= 0]
+        rows = [(one.first, one.slot, begins[one.first], one.end) for one in ones]
+        others = [one for one in step.segments if one not in ones]
+        step.seen[id(mask)] = _Seen(begins, ones, others, np.array(rows, np.int64).reshape(-1, 4).T.copy())
     return step.seen[id(mask)]
 
 
