@@ -215,7 +215,10 @@ def test_a_grammar_is_taken_for_what_it_is(lark: str) -> None:
     assert not guidance.LLMatcher.validate_grammar(guidance.grammar_from("grammar", marked(lark)))
 
 
-@pytest.mark.parametrize(("name", "form"), [("regex", "("), ("grammar", "start: a"), ("json", {"type": "x"})])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("regex", "("), ("grammar", "start: a"), ("grammar", "start: start"), ("json", {"type": "x"})],
+)
 def test_a_form_that_nobody_can_keep_to(asked: OpenAI, name: str, form: Any) -> None:
     with pytest.raises(BadRequestError) as refused:
         asked.completions.create(

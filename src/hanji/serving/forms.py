@@ -86,7 +86,7 @@ def json_form(served: Served, schema: dict[str, Any], param: str = _RESPONSE_FOR
         ApiError: it is nested too deep, or nothing here can keep to it.
     """
     _check_schema(schema, param)
-    own = _made(lambda constraints: constraints.json_schema(served.tokenizer, schema), param)
+    own = _kept(served, lambda constraints: constraints.json_schema(served.tokenizer, schema), param)
     return Form(param, own, schema=schema)
 
 
@@ -101,14 +101,15 @@ def structured_form(served: Served, wanted: StructuredOutputs) -> Form:
         return json_form(served, _read_schema(wanted.json_), "structured_outputs.json")
     if wanted.regex is not None:
         pattern, param = wanted.regex, "structured_outputs.regex"
-        own = _made(lambda constraints: constraints.regex(tokenizer, pattern), param)
+        own = _kept(served, lambda constraints: constraints.regex(tokenizer, pattern), param)
         return Form(param, own, lark=_made(lambda constraints: constraints.lark_of_regex(pattern), param))
     if wanted.choice is not None:
         param, lark = "structured_outputs.choice", _lark_of_choices(wanted.choice)
     else:
         assert wanted.grammar is not None, "a body has one of them"
         param, lark = "structured_outputs.grammar", _read_grammar(wanted.grammar)
-    return Form(param, _made(lambda constraints: constraints.lark(tokenizer, lark), param), lark=lark)
+    own = _kept(served, lambda constraints: constraints.lark(tokenizer, lark), param)
+    return Form(param, own, lark=lark)
 
 
 def call_form(served: Served, tools: Sequence[Tool], *, most: int | None) -> Form:
@@ -128,6 +129,19 @@ def call_form(served: Served, tools: Sequence[Tool], *, most: int | None) -> For
     lark = call_grammar([(tool.function.name, tool.function.parameters) for tool in tools], most)
     own = _made(lambda constraints: constraints.lark(served.tokenizer, lark), "tools", "tool_choice")
     return Form("tools", own)
+
+
+def _kept(served: Served, make: Callable[[Any], Constraint], param: str) -> Constraint:
+    """A constraint; where no answer can begin, another engine would write one nevertheless."""
+
+    def begun(constraints: Any) -> Constraint:
+        own = make(constraints)
+        if served.engine != "hanji":
+            own.allowed()
+        return own
+
+    own: Constraint = _made(begun, param)
+    return own
 
 
 def _made(make: Callable[[Any], Any], param: str, asked: str | None = None) -> Any:
