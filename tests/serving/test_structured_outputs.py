@@ -116,6 +116,7 @@ def rules(count: int) -> str:
         ({"json": "[]"}, "json", "no JSON object"),
         ({"json": "[" * 60_000}, "json", "no JSON"),
         ({"json": True}, "json", "an object"),
+        ({"json": '{"minimum": NaN}'}, "json", "schema"),
     ],
     ids=lambda one: str(one)[:40],
 )
