@@ -287,8 +287,8 @@ def test_both_models_go_on_from_the_answer_that_is_chosen(
     page.reload()
     expect(choices.nth(side)).to_have_attribute("aria-pressed", "true")
     page.click("#language")
-    expect(page.get_by_role("button", name="이 답으로 계속")).to_have_count(2)
-    expect(page.locator(".note")).to_contain_text(f"{name}의 답에서 이어 갑니다")
+    expect(page.get_by_role("button", name="이 답변으로 계속")).to_have_count(2)
+    expect(page.locator(".note")).to_contain_text(f"{name}의 답변에서 이어 갑니다")
     sent = bodies(page)
     assert read_next(page, sent) == {"tiny": texts[side], "twin": texts[side]}
     expect(page.locator(".choice:visible")).to_have_count(2)
