@@ -153,8 +153,17 @@ def test_names_cannot_leave_the_workspace(workspace: Workspace, name: str) -> No
 
 def test_a_name_with_dots_does_not_lead_out(workspace: Workspace, tmp_path: Path) -> None:
     make(workspace, "corpus", "x")
-    with pytest.raises(ArtifactError, match="There is no artifact"):
+    with pytest.raises(ArtifactError, match="There is no artifact") as refused:
         workspace.resolve("../corpus")
+    assert refused.value.hint == "did you mean corpus?"
+
+
+def test_where_no_name_is_near_there_is_still_something_to_do(workspace: Workspace) -> None:
+    for _ in range(2):
+        with pytest.raises(ArtifactError) as refused:
+            workspace.resolve("zzz")
+        assert "hanji run RECIPE" in (refused.value.hint or "")
+        make(workspace, "corpus", "x")
 
 
 def test_korean_names(workspace: Workspace) -> None:

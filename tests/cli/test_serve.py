@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import time
@@ -35,7 +36,9 @@ def test_what_is_refused_before_anything_is_loaded(folder: Path, capfd: pytest.C
     assert "--log-requests" in refused(capfd, "blank", "--retention-days", "3")
     assert "cannot be served on" in refused(capfd, "blank", "--host", "192.0.2.1")
     assert "called the same" in refused(capfd, "blank", "./blank", "--port", "0")
-    assert "There is no artifact" in refused(capfd, "other", "--port", "0", code=1)
+    unknown = refused(capfd, "other", "--port", "0", code=1)
+    assert "There is no artifact other" in unknown
+    assert re.search("do: .*hub id .hanji models .*--runs", unknown)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from hanji.contracts.errors import ConfigError
 from hanji.generation import Engine, Request, Sampling, constraints
+from hanji.generation.requests import ConstraintError
 from hanji.tokenizers.tokenizer import Tokenizer
 from hanji.tokenizers.train import train_tokenizer
 
@@ -81,3 +82,27 @@ def test_a_grammar_is_followed(model: Any, tokenizer: Tokenizer) -> None:
 def test_a_schema_that_cannot_be_followed_is_refused(tokenizer: Tokenizer, schema: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="schema"):
         constraints.json_schema(tokenizer, schema)
+
+
+def test_a_grammar_may_be_written_as_gbnf(model: Any, tokenizer: Tokenizer) -> None:
+    grammar = 'root ::= paper " " [0-9]{2}\npaper ::= "종이" | "한지"'
+    found = answers(
+        model, tokenizer, lambda: constraints.lark(tokenizer, constraints.lark_of(grammar)), count=3
+    )
+    assert all(re.fullmatch("(종이|한지) [0-9]{2}", text) for text in found)
+    assert constraints.lark_of('start: "root ::= x"') == 'start: "root ::= x"'
+    with pytest.raises(ConfigError, match="GBNF"):
+        constraints.lark_of("root ::= nothing")
+
+
+def test_a_regular_expression_as_a_grammar_allows_the_same(model: Any, tokenizer: Tokenizer) -> None:
+    pattern = r"a/b\\[/\d]{3}" + "\n[^/]"
+    by_regex = answers(model, tokenizer, lambda: constraints.regex(tokenizer, pattern), count=3)
+    lark = constraints.lark_of_regex(pattern)
+    assert answers(model, tokenizer, lambda: constraints.lark(tokenizer, lark), count=3) == by_regex
+
+
+@pytest.mark.parametrize(("pattern", "why"), [("(", "unclosed group"), (r"[^\s\S]", "regex")])
+def test_a_pattern_that_nothing_matches_says_why(tokenizer: Tokenizer, pattern: str, why: str) -> None:
+    with pytest.raises(ConstraintError, match=why):
+        constraints.regex(tokenizer, pattern).allowed()

@@ -132,10 +132,14 @@ def test_paths_and_methods_that_do_not_exist(tiny: Running) -> None:
     error_of(response, 415)
 
 
+@pytest.mark.parametrize(
+    ("param", "form"),
+    [("response_format", {"type": "json_object"}), ("structured_outputs", {"choice": ["one"]})],
+)
 def test_a_format_that_needs_what_is_not_installed_says_so(
-    tiny: Running, monkeypatch: pytest.MonkeyPatch
+    tiny: Running, monkeypatch: pytest.MonkeyPatch, param: str, form: dict[str, Any]
 ) -> None:
     monkeypatch.setitem(sys.modules, "hanji.generation.constraints", None)
-    error = error_of(post(tiny, json.dumps({**CHAT, "response_format": {"type": "json_object"}})))
+    error = error_of(post(tiny, json.dumps({**CHAT, param: form})))
     assert "pip install 'hanji[constraints]'" in error["message"]
-    assert error["param"] == "response_format"
+    assert error["param"] == param

@@ -104,7 +104,18 @@ def deep(levels: int) -> dict[str, Any]:
     return schema
 
 
-@pytest.mark.parametrize("schema", [{"type": "nothing"}, {"$ref": "#/nowhere"}, deep(40), deep(90)])
+def chain(links: int) -> dict[str, Any]:
+    """References from one definition to the next: followed on the stack, they would end the service."""
+    definitions: dict[str, Any] = {
+        str(link): {"type": "object", "properties": {"a": {"$ref": f"#/$defs/{link + 1}"}}}
+        for link in range(links)
+    }
+    return {"$ref": "#/$defs/0", "$defs": {**definitions, str(links): {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "nothing"}, {"$ref": "#/nowhere"}, deep(40), deep(90), chain(400), chain(9000)]
+)
 def test_schemas_that_cannot_be_kept_to(client: OpenAI, schema: dict[str, Any]) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         ask(client, {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})

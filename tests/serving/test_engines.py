@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -19,6 +20,7 @@ from hanji.contracts.errors import ConfigError, ModelError
 from hanji.export.exporting import export
 from hanji.serving.engines import ENGINES
 from hanji.serving.engines.engine import Setup, Source
+from hanji.serving.engines.writing import marked
 from hanji.serving.models import Models, Settings
 from hanji.serving.service import Service
 from serving.running import KNOWN, Running, Trained
@@ -175,6 +177,54 @@ def test_a_schema_that_nobody_can_keep_to(asked: OpenAI) -> None:
     with pytest.raises(BadRequestError) as refused:
         chat(asked, response_format=form)
     assert refused.value.param == "response_format.json_schema.schema"
+    assert text(asked, "Count.") == KNOWN["Count."]
+
+
+FORMS: list[tuple[dict[str, Any], str]] = [
+    ({"json": SCHEMA}, r'\{"word": ?"(one|two)", ?"yes": ?(true|false)\}'),
+    ({"regex": r"a/b [0-9]{2,4}\.\w"}, r"a/b [0-9]{2,4}\.\w"),
+    ({"choice": ["예", "아니오", 'say "no"', "\\/"]}, r'예|아니오|say "no"|\\/'),
+    ({"grammar": 'start: "<" WORD ">" | "(" start ")"\nWORD: /[a-c]{2,3}/'}, r"\(*<[a-c]{2,3}>\)*"),
+    ({"grammar": '?start: "one" | "two"'}, "one|two"),
+    ({"grammar": 'root ::= ("one" | two) [0-9]\ntwo ::= "two"'}, "(one|two)[0-9]"),
+]
+
+
+@pytest.mark.parametrize(("form", "pattern"), FORMS, ids=str)
+def test_an_answer_keeps_to_a_form(asked: OpenAI, form: dict[str, Any], pattern: str) -> None:
+    settings: dict[str, Any] = {
+        "model": "tiny",
+        "max_tokens": 100,
+        "extra_body": {"structured_outputs": form},
+    }
+    messages: Any = [{"role": "user", "content": "Count."}]
+    told = asked.chat.completions.create(messages=messages, **settings).choices[0]
+    assert told.finish_reason == "stop"
+    assert re.fullmatch(pattern, told.message.content or ""), told.message.content
+    written = asked.completions.create(prompt="Paper", n=2, **settings).choices
+    for choice in written:
+        assert choice.finish_reason == "stop"
+        assert re.fullmatch(pattern, choice.text), choice.text
+
+
+@pytest.mark.parametrize("lark", ['?start: "one"', '\n%llguidance {}\nstart: "one"', "start: /root ::= x/"])
+def test_a_grammar_is_taken_for_what_it_is(lark: str) -> None:
+    """As vLLM finds out: anything else would be read as GBNF."""
+    guidance = pytest.importorskip("llguidance")
+    assert guidance.grammar_from("grammar", marked(lark)) == guidance.grammar_from("lark", marked(lark))
+    assert not guidance.LLMatcher.validate_grammar(guidance.grammar_from("grammar", marked(lark)))
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("regex", "("), ("grammar", "start: a"), ("grammar", "start: start"), ("json", {"type": "x"})],
+)
+def test_a_form_that_nobody_can_keep_to(asked: OpenAI, name: str, form: Any) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        asked.completions.create(
+            model="tiny", prompt="Paper", extra_body={"structured_outputs": {name: form}}
+        )
+    assert refused.value.param == f"structured_outputs.{name}"
     assert text(asked, "Count.") == KNOWN["Count."]
 
 

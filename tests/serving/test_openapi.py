@@ -52,6 +52,7 @@ LIKELY = {
     "messages": {"type": "array", "items": QUESTION, "minItems": 1, "maxItems": 1},
     "max_tokens": {"type": "integer", "minimum": 1, "maximum": 5},
     **{name: {"type": "null"} for name in ("tools", "tool_choice", "response_format", "stream_options", "n")},
+    "structured_outputs": {"type": "null"},
 }
 """Without these, few bodies that the document allows make sense."""
 

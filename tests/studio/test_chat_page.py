@@ -146,6 +146,70 @@ def test_answer_again(one: Running, open_page: Open) -> None:
     assert answers(page).count() == 1
 
 
+def test_answers_are_paged_through_and_each_is_rated(
+    one: Running, open_page: Open, database: Database
+) -> None:
+    page = open_page(one)
+    settle(page, max_tokens="3")
+    ask(page, "Count.")
+    expect(page.locator(".figures")).to_be_visible()
+    short = answers(page).inner_text()
+    pager = page.get_by_role("group", name="Answers to this message")
+    expect(pager).to_have_count(0)
+    page.get_by_role("button", name="Bad answer").click()
+    settle(page, max_tokens="64")
+    page.get_by_role("button", name="Answer again").click()
+    expect(answers(page)).to_have_text(COUNT)
+    assert short != COUNT
+    expect(pager.get_by_role("status")).to_have_text("Answer 2 of 2")
+    expect(page.locator("[data-rating=down]")).to_have_attribute("aria-pressed", "false")
+    page.get_by_role("button", name="Good answer").click()
+    expect(page.locator("[data-rating=up]")).to_have_attribute("aria-pressed", "true")
+
+    before, after = (pager.get_by_role("button", name=name) for name in ("Previous answer", "Next answer"))
+    expect(after).to_have_attribute("aria-disabled", "true")
+    before.focus()
+    for _ in range(2):  # the second time there is none before
+        page.keyboard.press("Enter")
+        expect(answers(page)).to_have_text(short)
+        expect(before).to_be_focused()
+    expect(before).to_have_attribute("aria-disabled", "true")
+    expect(page.locator("[data-rating=down]")).to_have_attribute("aria-pressed", "true")
+    assert sorted(said.rating for said in FeedbackBook(database).all()) == ["down", "up"]
+
+    page.reload()
+    expect(answers(page)).to_have_text(short)
+    page.click("#language")
+    expect(page.get_by_role("group", name="이 메시지의 답변들").get_by_role("status")).to_have_text(
+        "답변 2개 중 1번째"
+    )
+    assert unnamed(page) == []
+    sent = bodies(page)
+    ask(page, "What is hanji?")
+    expect(page.locator(".figures")).to_have_count(2)
+    assert [message["content"] for message in sent[0]["messages"]] == ["Count.", short, "What is hanji?"]
+    expect(page.locator(".pager:visible")).to_have_count(0)
+    expect(page.locator("[data-again]:visible")).to_have_count(1)
+
+
+def test_an_answer_that_fails_leaves_the_one_before(one: Running, open_page: Open) -> None:
+    page = open_page(one)
+    settle(page)
+    ask(page, "Count.")
+    expect(page.locator(".figures")).to_be_visible()
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Answer again").click()
+    expect(page.locator(".problem")).to_contain_text("cannot be reached")
+    page.get_by_role("button", name="Previous answer").click()
+    expect(answers(page)).to_have_text(COUNT)
+    expect(page.locator(".problem")).to_have_count(0)
+    page.get_by_role("button", name="Next answer").click()
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Try again").click()
+    expect(answers(page)).to_have_text(COUNT)
+    expect(page.locator(".pager")).to_contain_text("2/2")
+
+
 def test_two_models_side_by_side(one: Running, open_page: Open) -> None:
     page = open_page(one)
     settle(page)
@@ -164,6 +228,72 @@ def test_two_models_side_by_side(one: Running, open_page: Open) -> None:
     boxes = [page.locator(".answer").nth(side).bounding_box() for side in (0, 1)]
     assert boxes[0] and boxes[1]
     assert boxes[0]["x"] == boxes[1]["x"]
+
+
+def differing(page: Page) -> tuple[str, str]:
+    """Asks both models, so that their answers are not the same; the two."""
+    settle(page, max_tokens="3")
+    ask(page, "Count.")
+    expect(page.locator(".figures")).to_have_count(2)
+    settle(page, max_tokens="64")
+    page.get_by_role("article", name="Answer of twin").get_by_role("button", name="Answer again").click()
+    expect(answers(page).nth(1)).to_have_text(COUNT)
+    expect(page.locator(".figures")).to_have_count(2)
+    short = answers(page).first.inner_text()
+    assert short != COUNT
+    return short, COUNT
+
+
+def read_next(page: Page, sent: list[Any]) -> dict[str, str]:
+    """The answer that each model that is asked next goes on from."""
+    asked, ended = len(sent), page.locator(".figures").count()
+    ask(page, "What is hanji?")
+    models = page.locator(".models select:visible").count()
+    expect(page.locator(".figures")).to_have_count(ended + models)
+    return {body["model"]: body["messages"][1]["content"] for body in sent[asked:]}
+
+
+def test_each_model_goes_on_from_its_own_answer_until_one_is_chosen(one: Running, open_page: Open) -> None:
+    page = open_page(one)
+    page.click("#compare")
+    short, whole = differing(page)
+    expect(page.locator(".note")).to_contain_text("each model goes on from its own answer")
+    sent = bodies(page)
+    assert read_next(page, sent) == {"tiny": short, "twin": whole}
+    expect(page.locator(".note:visible")).to_have_count(1)
+    page.click("#compare")
+    assert read_next(page, sent) == {"tiny": short}
+    page.select_option("#model", "twin")
+    assert read_next(page, sent) == {"twin": whole}
+
+
+@pytest.mark.parametrize(("side", "name"), [(0, "tiny"), (1, "twin")])
+def test_both_models_go_on_from_the_answer_that_is_chosen(
+    side: int, name: str, one: Running, open_page: Open
+) -> None:
+    page = open_page(one)
+    page.click("#compare")
+    texts = differing(page)
+    choices = page.get_by_role("button", name="Continue with this")
+    for pressed in ("true", "false"):  # a second time takes it back
+        choices.nth(side).click()
+        expect(choices.nth(side)).to_have_attribute("aria-pressed", pressed)
+        expect(choices.nth(1 - side)).to_have_attribute("aria-pressed", "false")
+    expect(page.locator(".note")).to_contain_text("each model goes on from its own answer")
+    choices.nth(1 - side).click()
+    choices.nth(side).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".note")).to_contain_text(f"goes on from the answer of {name}")
+    page.reload()
+    expect(choices.nth(side)).to_have_attribute("aria-pressed", "true")
+    page.click("#language")
+    expect(page.get_by_role("button", name="이 답변으로 계속")).to_have_count(2)
+    expect(page.locator(".note")).to_contain_text(f"{name}의 답변에서 이어 갑니다")
+    sent = bodies(page)
+    assert read_next(page, sent) == {"tiny": texts[side], "twin": texts[side]}
+    expect(page.locator(".choice:visible")).to_have_count(2)
+    page.click("#compare")
+    assert read_next(page, sent) == {"tiny": texts[side]}
 
 
 def test_a_message_is_written_anew(one: Running, open_page: Open) -> None:

@@ -106,8 +106,10 @@ class Workspace:
             )
         return Artifact.open((self.root / same[0] / CURRENT).resolve()) if same else None
 
-    def resolve(self, name: str) -> Artifact:
-        """As `lookup`, where there must be one.
+    def resolve(
+        self, name: str, instead: str = "make one (hanji run RECIPE), or say where it is: --runs DIRECTORY"
+    ) -> Artifact:
+        """As `lookup`, where there must be one; `instead` is what to do where no name is near.
 
         Raises:
             ArtifactError: there is none, or several stages are called so.
@@ -121,7 +123,7 @@ class Workspace:
             f"There is no artifact {name}",
             where=str(self.root),
             expected=", ".join(known) if known else "an artifact; nothing has been made here yet",
-            hint=f"did you mean {near}?" if near else None,
+            hint=f"did you mean {near}?" if near else instead,
         )
 
     @contextmanager

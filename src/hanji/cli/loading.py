@@ -18,6 +18,10 @@ Name = Annotated[
         metavar="NAME", help="An artifact (recipe/stage or stage), a directory, a hub id, or a .gguf file."
     ),
 ]
+_INSTEAD = (
+    "name a directory, a .gguf file or a hub id (hanji models lists open models), "
+    "or say where the artifact is: --runs DIRECTORY"
+)
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where the model runs.")]
 
 
@@ -60,7 +64,7 @@ def locate(name: str, runs: Path) -> str:
     hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~"))
     if hub_id and nearest(name, workspace.names()) is None:
         return name
-    return str(workspace.resolve(name).path)  # which says what there is instead
+    return str(workspace.resolve(name, _INSTEAD).path)  # which says what there is instead
 
 
 def _nothing() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hanji.contracts.errors import ConfigError
+from hanji.generation.requests import ConstraintError
 
 if TYPE_CHECKING:
     from hanji.tokenizers.tokenizer import Tokenizer
@@ -32,7 +34,7 @@ def json_schema(tokenizer: Tokenizer, schema: Mapping[str, Any] | bool) -> Gramm
         grammar = guidance.LLMatcher.grammar_from_json_schema(text, {"whitespace_flexible": False})
     except (ValueError, RecursionError, TypeError) as error:
         raise ConfigError(
-            "this JSON schema cannot be read", where="schema", hint=str(error).splitlines()[0][:300]
+            "this JSON schema cannot be read", where="schema", hint=_first_line(error)
         ) from error
     return GrammarConstraint(tokenizer, grammar, "schema")
 
@@ -60,6 +62,32 @@ def lark(tokenizer: Tokenizer, grammar: str) -> GrammarConstraint:
     return GrammarConstraint(tokenizer, _guidance().LLMatcher.grammar_from_lark(grammar), "grammar")
 
 
+def lark_of(grammar: str) -> str:
+    """A grammar as Lark writes it, from Lark, or from GBNF: rules with `::=`, of which `root` is the first.
+
+    Raises:
+        ConfigError: GBNF that cannot be read, or llguidance is not installed.
+    """
+    _guidance()
+    if re.search(r"^\s*root\s*::=", grammar, re.MULTILINE) is None:
+        return grammar
+    from llguidance.gbnf_to_lark import gbnf_to_lark
+
+    try:
+        return str(gbnf_to_lark(grammar))
+    except Exception as error:  # of many kinds, `Exception` itself among them
+        raise ConfigError("this GBNF cannot be read", where="grammar", hint=_first_line(error)) from error
+
+
+def lark_of_regex(pattern: str) -> str:
+    """A grammar (Lark) of the texts that `regex` allows.
+
+    Raises:
+        ConfigError: llguidance is not installed.
+    """
+    return f"start: /{_guidance().regex_to_lark(pattern, '')}/\n"
+
+
 class GrammarConstraint:
     """A grammar at its present state, for one answer; see `generation.requests.Constraint`.
 
@@ -84,7 +112,7 @@ class GrammarConstraint:
         """[vocabulary] bool: the tokens that may come next; those that end an answer where it may end.
 
         Raises:
-            ConfigError: llguidance has come to a limit of its own; so of `accept`.
+            ConstraintError: llguidance has come to a limit of its own; so of `accept`.
         """
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         self._check()
@@ -98,15 +126,21 @@ class GrammarConstraint:
 
     def _check(self) -> None:
         if problem := self._matcher.get_error():
-            raise ConfigError(
-                f"this {self._kind} cannot be followed", where=self._kind,
-                hint=str(problem).splitlines()[0][:300],
-            )  # fmt: skip
+            raise ConstraintError(
+                f"this {self._kind} cannot be followed", where=self._kind, hint=_first_line(problem)
+            )
 
     @property
     def is_complete(self) -> bool:
         """Whether what was accepted is a whole answer."""
         return bool(self._matcher.is_accepting())
+
+
+def _first_line(problem: object) -> str:
+    """What llguidance says, short; of a regular expression it says why further down."""
+    lines = str(problem).splitlines() or [""]
+    why = next((line.removeprefix("error:") for line in lines if line.startswith("error:")), "")
+    return f"{lines[0][:300]}{why}"
 
 
 def _guidance() -> Any:

@@ -14,6 +14,10 @@ from hanji.generation.sampling import Sampling
 FinishReason = Literal["stop", "length", "cancelled"]
 
 
+class ConstraintError(ConfigError):
+    """An answer cannot be kept to its constraint."""
+
+
 class Constraint(Protocol):
     """What an answer may be: a grammar, at its present state."""
 

@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from hanji.generation.requests import Piece, Request
-from hanji.serving.errors import ApiError
+from hanji.generation.requests import ConstraintError, Piece, Request
+from hanji.serving.errors import ApiError, refused
+from hanji.serving.forms import Form
 from hanji.serving.models import Served
 
 
@@ -29,6 +30,7 @@ class Flight:
         self._until = asyncio.get_running_loop().time() + seconds
         self._started = started
         self._left = len(requests)
+        self._requests, self._is_own = requests, served.engine == "hanji"
         self.first_token_seconds: float | None = None
         self.seconds = 0.0
         self.tickets = served.backend.submit(requests, self._take)
@@ -57,6 +59,9 @@ class Flight:
             ) from None
         if isinstance(piece.error, ApiError):
             raise piece.error
+        if isinstance(piece.error, ConstraintError) and self._is_own:
+            form = self._requests[number].constraint
+            raise refused(piece.error, form.param if isinstance(form, Form) else None)
         if piece.error is not None:
             raise ApiError(
                 500, "The model failed to answer; the service's log says why", code="model_failed"

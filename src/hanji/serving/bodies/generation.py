@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from hanji.serving.bodies.body import Body
 
@@ -12,6 +13,8 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 StopString = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
+_Form = Annotated[str, StringConstraints(min_length=1, max_length=2**16)]
+_Choice = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 COMPLETION_TOKENS = 16
 """Longest completion if nothing is said, as OpenAI has it."""
@@ -27,9 +30,36 @@ class StreamOptions(Body):
     include_obfuscation: Literal[False] | None = None
 
 
+class StructuredOutputs(Body):
+    """What an answer must keep to, as vLLM names it: exactly one of these.
+
+    Attributes:
+        json_: a JSON schema, or its text.
+        regex: a regular expression that the whole answer matches, as Rust's `regex` writes them.
+        choice: the answers to choose from.
+        grammar: in Lark, or in GBNF as vLLM's and llama.cpp's clients write it.
+    """
+
+    json_: Annotated[_Form | dict[str, Any] | None, Field(alias="json")] = None
+    regex: _Form | None = None
+    choice: Annotated[list[_Choice], Field(min_length=1, max_length=1024)] | None = None
+    grammar: _Form | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_one(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            given = [name for name, form in value.items() if form is not None]
+            if len(given) != 1 or given[0] not in ("json", "regex", "choice", "grammar"):
+                raise PydanticCustomError(
+                    "one_form", "exactly one of `json`, `regex`, `choice` and `grammar` is taken"
+                )
+        return value
+
+
 class Generating(Body):
     """Sampling as OpenAI names it, and what others added: `top_k`, `min_p`, `repetition_penalty`,
-    `stop_token_ids`, `ignore_eos`. A field that is null has its default."""
+    `stop_token_ids`, `ignore_eos`, `structured_outputs`. A field that is null has its default."""
 
     model: Name
     stream: bool | None = None
@@ -57,6 +87,7 @@ class Generating(Body):
     stop: StopString | Annotated[list[StopString], Field(max_length=16)] | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
     ignore_eos: bool | None = None
+    structured_outputs: StructuredOutputs | None = None
     user: Annotated[str, StringConstraints(max_length=512)] | None = None
 
     @property

@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hanji.generation.requests import Constraint, TokenLogprob
-from hanji.serving.asking import call_form, json_form, requests_of, schema_of
+from hanji.serving.asking import requests_of
 from hanji.serving.bodies.chat import ChatBody, NamedTool, Tool
 from hanji.serving.connection import DONE, Events, body_of, event, unless_gone
 from hanji.serving.errors import invalid
+from hanji.serving.forms import call_form, json_form, schema_of, structured_form
 from hanji.serving.logprobs import chat_logprobs
 from hanji.serving.models import Served
 from hanji.serving.prompts import chat_ids, check_ids
@@ -144,15 +145,23 @@ class Chat:
         return () if self.body.tool_choice == "none" else self.body.tools or ()
 
     def _form(self, served: Served) -> Callable[[], Constraint] | None:
-        """What an answer must keep to: a schema, or calls.
+        """What an answer must keep to: a schema, another form, or calls.
 
         Raises:
-            ApiError: both at once, or a tool that is not among the tools.
+            ApiError: two of them at once, or a tool that is not among the tools.
         """
         body = self.body
-        schema = schema_of(body.response_format)
-        choice = body.tool_choice
-        if choice in (None, "auto", "none"):
+        schema, choice = schema_of(body.response_format), body.tool_choice
+        is_forced = choice not in (None, "auto", "none")
+        if body.structured_outputs is not None:
+            if schema is not None or is_forced:
+                other = "tool_choice" if schema is None else "response_format"
+                raise invalid(
+                    f"`structured_outputs` and `{other}` both say what an answer must be: leave one out",
+                    "structured_outputs",
+                )
+            return partial(structured_form, served, body.structured_outputs)
+        if not is_forced:
             return None if schema is None else partial(json_form, served, schema)
         if schema is not None:
             raise invalid(

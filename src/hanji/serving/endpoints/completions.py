@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from hanji.serving.bodies.generation import COMPLETION_TOKENS
 from hanji.serving.choice import Part
 from hanji.serving.connection import DONE, Events, body_of, event, unless_gone
 from hanji.serving.errors import invalid
+from hanji.serving.forms import structured_form
 from hanji.serving.logprobs import completion_logprobs
 from hanji.serving.models import Served
 from hanji.serving.prompts import check_ids, completion_ids
@@ -104,10 +106,12 @@ class Completion:
     def _requests(self, served: Served) -> list[Asked]:
         body, requests = self.body, []
         most = COMPLETION_TOKENS if body.max_tokens is None else max(body.max_tokens, 1)
+        wanted = body.structured_outputs
+        form = None if wanted is None else partial(structured_form, served, wanted)
         for index, prompt in enumerate(self.prompts):
             requests += requests_of(
                 body, served, prompt, index=index, max_new_tokens=most, logprobs=body.logprobs,
-                prompt_logprobs=body.logprobs if body.echo else None,
+                prompt_logprobs=body.logprobs if body.echo else None, form=form,
             )  # fmt: skip
         return requests
 

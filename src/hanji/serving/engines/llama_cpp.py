@@ -26,11 +26,12 @@ from hanji.serving.engines.llama_cpp_server import (
     LlamaCppServer,
     Refused,
     hang_up,
+    has_llguidance,
     installed,
-    keeps_to_schemas,
 )
-from hanji.serving.engines.writing import Writing, check_queue, form_of, refuse, texts_only
+from hanji.serving.engines.writing import Writing, check_queue, marked, refuse, texts_only
 from hanji.serving.errors import ApiError, invalid
+from hanji.serving.forms import Form, form_of
 from hanji.serving.models import Loaded, Served, Start
 from hanji.tokenizers.tokenizer import Tokenizer
 
@@ -131,8 +132,8 @@ class LlamaCppBackend:
                 ticket.is_running = True
                 self._read(ticket)
         except Refused as error:
-            schema = form_of(ticket.request) is not None
-            param = "response_format.json_schema.schema" if schema else None
+            form = form_of(ticket.request)
+            param = None if form is None else form.param
             ticket.fail(invalid(str(error), param) if error.status == 400 else error)
         except Exception as error:
             if not ticket.is_cancelled:
@@ -199,8 +200,8 @@ def check(request: Request) -> None:
     ):  # fmt: skip
         if value:
             raise refuse(engine, param, "counts the prompt's tokens too")
-    if form_of(request) is not None and not keeps_to_schemas():
-        raise refuse(engine, "response_format", "is built without llguidance here")
+    if (form := form_of(request)) is not None and not has_llguidance():
+        raise refuse(engine, form.param.partition(".")[0], "is built without llguidance here")
     if sampling.repetition_penalty != 1 and sampling.logit_bias:
         raise refuse(engine, "logit_bias", "adds it before the repetition penalty, not after")
 
@@ -217,5 +218,12 @@ def question(ticket: LlamaCppTicket, context: int) -> dict[str, Any]:
         "presence_penalty": 0.0, "frequency_penalty": 0.0, "seed": sampling.seed & 0x7FFF_FFFF,
         "logit_bias": [[token, bias] for token, bias in sampling.logit_bias.items()],
         "ignore_eos": ticket.ignores_eos,
-        **({} if form is None else {"json_schema": {**form.schema, **_COMPACT}}),
+        **({} if form is None else _asked(form)),
     }  # fmt: skip
+
+
+def _asked(form: Form) -> dict[str, Any]:
+    """A form in llama.cpp's words."""
+    if form.schema is not None:
+        return {"json_schema": {**form.schema, **_COMPACT}}
+    return {"grammar": marked(form.lark)}

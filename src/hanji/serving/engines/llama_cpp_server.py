@@ -146,8 +146,8 @@ def installed() -> Any:
 
 
 @cache
-def keeps_to_schemas() -> bool:
-    """Whether it was built with llguidance, as ours is; it cuts other grammars short of some schemas."""
+def has_llguidance() -> bool:
+    """Whether it was built with llguidance, as ours is; its own grammars fall short of some schemas."""
     return str(installed().json_schema_to_grammar({"type": "object"})).startswith("%llguidance")
 
 

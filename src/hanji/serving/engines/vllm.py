@@ -24,8 +24,9 @@ from hanji.generation.requests import Request, TokenLogprob
 from hanji.models.load import read_config
 from hanji.serving.backend import Load, OnPiece, Result, Ticket
 from hanji.serving.engines.engine import Elsewhere, Setup, Source, check_options, only_hanji
-from hanji.serving.engines.writing import Writing, best, check_queue, form_of, texts_only
+from hanji.serving.engines.writing import Writing, best, check_queue, marked, texts_only
 from hanji.serving.errors import ApiError, invalid
+from hanji.serving.forms import Form, form_of
 from hanji.serving.models import Loaded, Served, Start
 from hanji.tokenizers.tokenizer import Tokenizer
 
@@ -296,7 +297,7 @@ def _arguments(source: Source, adapters: int, setup: Setup, rank: int) -> Any:
 def _parameters(ticket: VllmTicket) -> Any:
     """A request in vLLM's words. What ends an answer is said by us alone, its stop strings are found here."""
     from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+    from vllm.sampling_params import RequestOutputKind
 
     request, form = ticket.request, form_of(ticket.request)
     sampling = request.sampling
@@ -307,8 +308,16 @@ def _parameters(ticket: VllmTicket) -> Any:
         seed=sampling.seed & (2**63 - 1), max_tokens=ticket.most, stop_token_ids=list(ticket.ending),
         ignore_eos=True, logprobs=request.logprobs, prompt_logprobs=request.prompt_logprobs,
         detokenize=False, output_kind=RequestOutputKind.DELTA,
-        structured_outputs=None if form is None else StructuredOutputsParams(json=dict(form.schema)),
+        structured_outputs=None if form is None else _structured(form),
     )  # fmt: skip
+
+
+def _structured(form: Form) -> Any:
+    from vllm.sampling_params import StructuredOutputsParams
+
+    if form.schema is not None:
+        return StructuredOutputsParams(json=dict(form.schema))
+    return StructuredOutputsParams(grammar=marked(form.lark))
 
 
 def _take(ticket: VllmTicket, output: Any) -> None:
@@ -341,6 +350,6 @@ def _told(ticket: VllmTicket, error: Exception) -> Exception:
     """What it says of a request is told to who asked; the rest is for the log."""
     if not isinstance(error, ValueError):
         return error
-    schema = form_of(ticket.request) is not None
-    param = "response_format.json_schema.schema" if schema else None
-    return invalid(f"vLLM refuses this request: {str(error).splitlines()[0][:300]}", param)
+    form = form_of(ticket.request)
+    said = str(error).splitlines()[0][:300]
+    return invalid(f"vLLM refuses this request: {said}", None if form is None else form.param)

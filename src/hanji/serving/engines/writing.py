@@ -3,51 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor
 
 from hanji.generation.engine import check_room
 from hanji.generation.handles import Handle
-from hanji.generation.requests import Answer, Constraint, FinishReason, Piece, Request, TokenLogprob
+from hanji.generation.requests import Answer, FinishReason, Piece, Request, TokenLogprob
 from hanji.generation.text import StopStrings, TextPieces
 from hanji.serving.backend import OnPiece
 from hanji.serving.errors import ApiError, busy, invalid
 from hanji.tokenizers.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True, slots=True)
-class JsonForm:
-    """A JSON schema that the engine itself keeps an answer to; a `Constraint`.
-
-    Attributes:
-        own: ours, which watches: an engine that leaves the schema fails, rather than being believed.
-    """
-
-    schema: Mapping[str, Any]
-    own: Constraint
-
-    def allowed(self) -> Tensor:
-        """Never asked: another engine draws the tokens."""
-        raise AssertionError("another engine keeps to this schema")
-
-    def accept(self, token: int) -> None:
-        """The answer goes on with `token`.
-
-        Raises:
-            HanjiError: against the schema.
-        """
-        self.own.accept(token)
-
-
-def form_of(request: Request) -> JsonForm | None:
-    """The schema of an answer, or None."""
-    constraint = request.constraint
-    assert constraint is None or isinstance(constraint, JsonForm), "a constraint of another engine"
-    return constraint
 
 
 class Writing:
@@ -138,3 +103,9 @@ def texts_only() -> ApiError:
 def best(told: Sequence[tuple[int, float]], most: int) -> tuple[tuple[int, float], ...]:
     """The most probable tokens first, `most` of them."""
     return tuple(sorted(told, key=lambda one: -one[1])[:most])
+
+
+def marked(lark: str) -> str:
+    """A grammar with the first line by which programs that read several kinds know llguidance's."""
+    lark = lark.lstrip()
+    return lark if lark.startswith("%llguidance") else f"%llguidance {{}}\n{lark}"

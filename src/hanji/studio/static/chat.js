@@ -6,7 +6,7 @@ import { changeLanguage, say, speak, translate } from "./language.js";
 import { themeToggle } from "./theme.js";
 import { fill, problemOf } from "./chat/asking.js";
 import { Composer } from "./chat/composer.js";
-import { Conversation, newAnswer } from "./chat/conversation.js";
+import { addAnswer, Conversation, isOpen, newSide, shown } from "./chat/conversation.js";
 import { askForKey } from "./chat/keys.js";
 import { Picker } from "./chat/picker.js";
 import { problemView } from "./chat/problems.js";
@@ -16,7 +16,7 @@ import { Turns } from "./chat/turns.js";
 const find = (id) => document.getElementById(id);
 const conversation = new Conversation();
 const settings = new Settings(find("settings"));
-const turns = new Turns(find("turns"), find("sheet"), { again, edit, changed: () => conversation.save() });
+const turns = new Turns(find("turns"), find("sheet"), { again, choose, edit, changed });
 const composer = new Composer(find("composer"), { send, stop });
 const picker = new Picker({ first: find("model"), second: find("second"), toggle: find("compare") }, greet);
 const running = new Set(); // an AbortController for each answer on its way
@@ -76,13 +76,13 @@ function send(text) {
     return;
   }
   const index = editing === null ? undefined : conversation.turns.indexOf(editing);
-  const turn = conversation.add(text, picker.chosen.map(newAnswer), index);
+  const turn = conversation.add(text, picker.chosen.map(newSide), index);
   endEditing();
   turns.show(conversation.turns);
   greet();
   turns.toEnd();
   composer.field.focus();
-  for (const side of turn.answers.keys()) answer(turn, side);
+  for (const side of turn.sides.keys()) answer(turn, side);
 }
 
 /** Has one answer of a turn written; the others of the turn come at the same time. */
@@ -90,24 +90,38 @@ async function answer(turn, side) {
   const control = new AbortController();
   running.add(control);
   composer.busy(true);
-  const one = turn.answers[side];
+  const one = shown(turn.sides[side]);
   const { system, ...drawn } = settings.values;
   const messages = conversation.messages(turn, side, system);
-  const changed = () => turns.update(turn, side);
   Object.assign(one, { state: "waiting", text: "" });
   turns.views.get(turn).answers[side].end();
-  await fill(one, messages, drawn, control.signal, changed);
+  turns.allow(conversation.turns);
+  await fill(one, messages, drawn, control.signal, () => turns.update(turn, side));
   running.delete(control);
   composer.busy(running.size > 0);
-  conversation.save();
-  turns.allow(conversation.turns);
+  changed();
   find("status").textContent = say(one.state === "failed" ? "status_failed" : "status_ended", { model: one.model });
   if (one.problem?.code === "model_not_found") offerModels();
   if (one.problem?.status === 401 && (await askForKey(Boolean(key.get())))) answer(turn, side);
 }
 
-function again(turn, side) {
-  if (turn.answers[side].state !== "waiting" && turn.answers[side].state !== "coming") answer(turn, side);
+/** Has another answer written, beside those that there are; one that failed is tried again. */
+function again(turn, index) {
+  const side = turn.sides[index];
+  if (isOpen(shown(side))) return;
+  if (shown(side).state !== "failed") addAnswer(side);
+  answer(turn, index);
+}
+
+/** Goes on from one answer of a turn; from none in particular where it was chosen already. */
+function choose(turn, index) {
+  turn.choice = turn.choice === index ? null : index;
+  changed();
+}
+
+function changed() {
+  conversation.save();
+  turns.allow(conversation.turns);
 }
 
 function stop() {

@@ -1,35 +1,52 @@
-// One answer on the page: its text while it comes, figures in small print, and what can be done with it.
+// A side of a turn on the page: one answer, its text while it comes, figures in small print, and what can be done.
 
 import { element, iconButton } from "../dom.js";
 import { icon } from "../icons.js";
 import { languageOf, translate } from "../language.js";
 import { render } from "../markdown.js";
+import { isOpen, shown } from "./conversation.js";
 import { thumbs } from "./feedback.js";
+import { pager } from "./pager.js";
 import { problemView } from "./problems.js";
 
-/** The view of an answer. `again` asks anew and `changed` keeps what was said of it. */
+/**
+ * The view of a side. `again` asks anew, `changed` keeps what was said or is shown, `choose` goes on from it;
+ * without `choose` there is nothing to choose from.
+ */
 export class AnswerView {
-  constructor(answer, { again, changed }) {
-    this.answer = answer;
+  constructor(side, { again, changed, choose }) {
+    this.side = side;
     this.again = again;
     this.changed = changed;
+    const { answer } = this;
     this.text = element("div", { class: answer.isChat ? "prose" : "prose verbatim" });
     this.foot = element("footer");
+    this.pager = pager(side, () => {
+      this.end();
+      changed();
+    });
+    this.choice = choose && choiceButton(choose);
     this.element = element(
       "article",
       { class: "answer", label: "answer_of", values: { model: answer.model } },
-      element("h2", { class: "small" }, answer.model),
+      element("div", { class: "row" }, element("h2", { class: "small" }, answer.model), this.pager.group),
       answer.isChat ? null : element("p", { class: "small hint", text: "continues" }),
       this.text,
       this.foot,
+      this.choice,
     );
     this.painting = false;
     this.end();
   }
 
+  /** The answer that is shown. */
+  get answer() {
+    return shown(this.side);
+  }
+
   /** Whether more may come. */
   get isOpen() {
-    return this.answer.state === "waiting" || this.answer.state === "coming";
+    return isOpen(this.answer);
   }
 
   /** Paints what there is before the next frame; at the end also what stands below it. */
@@ -50,15 +67,21 @@ export class AnswerView {
     this.element.setAttribute("aria-busy", String(this.isOpen));
     const lang = languageOf(answer.text);
     if (lang) this.text.lang = lang;
+    else this.text.removeAttribute("lang");
     if (answer.isChat) render(answer.text, this.text, codeBlock);
     else this.text.textContent = answer.text;
     translate(this.text);
   }
 
-  /** Shows whether it can be asked for anew. */
-  allow(isLast) {
+  /** Shows what can be done: only in the last turn is there another answer, an earlier one, or a choice. */
+  allow(isLast, isChosen) {
     const button = this.foot.querySelector("[data-again]");
     if (button) button.hidden = !isLast;
+    this.pager.show(isLast && !this.isOpen);
+    this.element.toggleAttribute("data-chosen", isChosen);
+    if (!this.choice) return;
+    this.choice.hidden = !isLast || this.isOpen || !this.answer.text;
+    this.choice.setAttribute("aria-pressed", String(isChosen));
   }
 
   end() {
@@ -95,6 +118,10 @@ function figures({ completion, rest, first, finish, state }) {
   if (state === "stopped") add("was_stopped");
   else if (finish === "length") add("ended_at_limit");
   return element("span", { class: "small figures" }, ...parts);
+}
+
+function choiceButton(choose) {
+  return element("button", { type: "button", class: "plain choice", onclick: choose }, icon("done"), element("span", { text: "choose" }));
 }
 
 /** A button that copies; where the browser allows no clipboard (plain HTTP to another machine), by selection. */

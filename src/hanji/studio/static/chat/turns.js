@@ -3,10 +3,11 @@
 import { element, iconButton } from "../dom.js";
 import { languageOf, translate } from "../language.js";
 import { AnswerView } from "./answer.js";
+import { chosen } from "./conversation.js";
 
 const NEAR = 80; // pixels from the end: somebody who is there wants to see what comes
 
-/** The views of all turns. `on`: `again(turn, side)`, `edit(index)`, `changed()`. */
+/** The views of all turns. `on`: `again(turn, side)`, `choose(turn, side)`, `edit(index)`, `changed()`. */
 export class Turns {
   constructor(place, sheet, on) {
     this.place = place;
@@ -31,9 +32,17 @@ export class Turns {
     this.allow(turns);
   }
 
-  /** Only the last turn can be asked for anew. */
+  /** Shows what can be done in the last turn, and from which answers the conversation goes on. */
   allow(turns) {
-    for (const [turn, view] of this.views) for (const answer of view.answers) answer.allow(turn === turns.at(-1));
+    for (const [turn, { answers, note }] of this.views) {
+      const isLast = turn === turns.at(-1);
+      const from = chosen(turn);
+      for (const view of answers) view.allow(isLast, view.answer === from);
+      note.hidden = answers.length === 1 || !(isLast || from);
+      note.dataset.text = from ? "goes_on_from" : "goes_on";
+      note.dataset.values = JSON.stringify({ model: from?.model });
+      translate(note);
+    }
   }
 
   update(turn, side) {
@@ -56,8 +65,14 @@ export class Turns {
   }
 
   draw(turn, index) {
-    const answers = turn.answers.map(
-      (answer, side) => new AnswerView(answer, { again: () => this.on.again(turn, side), changed: this.on.changed }),
+    const { again, choose, changed } = this.on;
+    const answers = turn.sides.map(
+      (side, index) =>
+        new AnswerView(side, {
+          again: () => again(turn, index),
+          changed,
+          choose: turn.sides.length > 1 ? () => choose(turn, index) : null,
+        }),
     );
     const message = element(
       "div",
@@ -66,6 +81,7 @@ export class Turns {
       iconButton("edit", "edit", () => this.on.edit(index)),
     );
     const beside = element("div", { class: answers.length > 1 ? "answers two" : "answers" }, ...answers.map((one) => one.element));
-    return { element: translate(element("section", { class: "turn" }, message, beside)), answers };
+    const note = element("p", { class: "small note" });
+    return { element: translate(element("section", { class: "turn" }, message, beside, note)), answers, note };
   }
 }
