@@ -41,6 +41,21 @@ def test_the_kernel_sees_what_attention_sees(heads: int, sharing: int, size: int
     assert not found[2].any()
 
 
+@pytest.mark.parametrize("damage", [float("nan"), float("inf"), 3e38])
+@pytest.mark.parametrize("where", ["query", "key"])
+def test_what_is_not_finite_stays_so(damage: float, where: str) -> None:
+    pytest.importorskip("numba", reason="the extra `fast` is not installed")
+    key, value, query = torch.ones((3, 2, 4, PLACES, 8)).unbind()
+    query = query[:1, :, :1].clone()
+    (query if where == "query" else key[0, :, 3:4])[..., 0, 0] = damage
+    key[0, :, :, 0] *= 3
+    found = torch.zeros((1, 4, 8))
+    own = kernel_for(query, key, value)
+    assert own is not None
+    attend(own, query, key, value, np.array([[0], [0], [0], [9]]), 1.0, found)
+    assert not found.isfinite().any()
+
+
 def test_without_numba_answers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [Request(prompt=prompt, max_new_tokens=12) for prompt in prompts(4)]
     with Engine(tiny("mistral"), Ids(2), slots=3) as engine:

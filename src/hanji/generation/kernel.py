@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -55,16 +55,31 @@ def attend(
 
 @cache
 def _compiled(groups: int, size: int) -> Kernel | None:
-    """For so many heads that share a key, of this size: constants, so that loops are unrolled."""
+    """For so many heads that share a key, of this size; tried once."""
     try:
         import numba
     except ImportError:
         return None
     log.info("compiling attention for heads of %s (once, then it is cached)", size)
-    fast = {"reassoc", "contract", "nsz", "arcp", "afn"}
+    try:
+        kernel = _compile(numba, groups, size)
+        rows, none = np.zeros((1, groups, size), np.float32), np.zeros((1, 1, 1, size), np.float32)
+        one = np.ones(1, np.int64)
+        kernel(rows, none, none, one - 1, one - 1, one - 1, one, np.float32(1), rows)
+        if numba.threading_layer() != "workqueue":
+            return kernel
+        problem = "its threads serve one caller only here"
+    except Exception as error:  # a compiler may fail in any way, and PyTorch is always there
+        first, *_ = str(error).splitlines() or [""]
+        problem = f"{type(error).__name__}: {first[:200]}"
+    log.info("attention is not compiled by Numba: %s", problem)
+    return None
+
+
+def _compile(numba: Any, groups: int, size: int) -> Kernel:
+    """`groups` and `size` are constants, so that loops are unrolled."""
     single = np.float32
 
-    @numba.njit(parallel=True, fastmath=fast, boundscheck=False, error_model="numpy", cache=True)
     def one_token_each(query, keys, values, firsts, slots, begins, ends, scale, found):  # type: ignore[no-untyped-def]
         sharing = keys.shape[1]
         for number in numba.prange(len(firsts) * sharing):
@@ -83,12 +98,12 @@ def _compiled(groups: int, size: int) -> Kernel | None:
                         score += own[group, index] * key[place, index]
                     weights[group, place] = score * scale
             for group in range(groups):
-                largest = single(-3e38)
+                largest, total = single(-3e38), single(0)
                 for place in range(count):
                     largest = max(largest, weights[group, place])
-                for place in range(
-                    count
-                ):  # exp(x) as 2^k of whole k, by its bits, times a series of the rest
+                    total += weights[group, place] * single(0)  # NaN if any score is not finite
+                # exp(x) is 2^k for a whole k, by its bits, times a series of what is left
+                for place in range(count):
                     binary = max((weights[group, place] - largest) * single(1.44269504), single(-126))
                     whole = np.int32(binary - single(0.5))
                     rest = (binary - single(whole)) * single(0.69314718)
@@ -96,7 +111,6 @@ def _compiled(groups: int, size: int) -> Kernel | None:
                     series = single(0.5) + rest * (single(1 / 6) + rest * series)
                     weights[group, place] = single(1) + rest * (single(1) + rest * series)
                     powers[place] = (whole + np.int32(127)) << np.int32(23)
-                total = single(0)
                 for place in range(count):
                     weights[group, place] *= factors[place]
                     total += weights[group, place]
@@ -108,20 +122,15 @@ def _compiled(groups: int, size: int) -> Kernel | None:
                         sums[group, index] += weights[group, place] * value[place, index]
             found[firsts[one], head * groups : (head + 1) * groups] = sums
 
+    fast = {"reassoc", "contract", "nsz", "arcp", "afn"}
+    compiler = partial(numba.njit, parallel=True, fastmath=fast, boundscheck=False, error_model="numpy")
+    try:
+        kernel = compiler(cache=True)(one_token_each)
+    except RuntimeError:  # there is nowhere to keep it
+        kernel = compiler()(one_token_each)
+
     def run(*arguments: Any) -> None:
         numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
-        one_token_each(*arguments)
+        kernel(*arguments)
 
-    try:
-        rows, none = np.zeros((1, groups, size), single), np.zeros((1, 1, 1, size), single)
-        one = np.ones(1, np.int64)
-        run(rows, none, none, one - 1, one - 1, one - 1, one, single(1), rows)
-        problem = (
-            None if numba.threading_layer() != "workqueue" else "it has no threads for many callers here"
-        )
-    except Exception as error:  # a compiler may fail in any way, and PyTorch is always there
-        problem = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
-    if problem is not None:
-        log.info("attention is not compiled by Numba: %s", problem)
-        return None
     return run
