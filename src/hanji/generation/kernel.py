@@ -8,6 +8,8 @@ on nothing else, so it is batch-invariant.
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
@@ -56,6 +58,8 @@ def attend(
 @cache
 def _compiled(groups: int, size: int) -> Kernel | None:
     """For so many heads that share a key, of this size; tried once."""
+    if "numba" not in sys.modules:  # as many threads as PyTorch has, rather than one for each core
+        os.environ.setdefault("NUMBA_NUM_THREADS", str(torch.get_num_threads()))
     try:
         import numba
     except ImportError:

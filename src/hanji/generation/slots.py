@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class _Seen:
     where: np.ndarray[Any, np.dtype[np.int64]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Step:
     """Where the tokens of one forward pass stand.
 
@@ -80,6 +81,20 @@ class Step:
     length: int
     segments: tuple[Segment, ...] | None = None
     seen: dict[int, _Seen] = field(default_factory=dict)
+
+    @cached_property
+    def ones(self) -> tuple[Tensor, Tensor]:
+        """Of segments of one token: where they stand in the pass, and their slots, both [segments] int64."""
+        assert self.segments is not None
+        pairs = [(one.first, one.slot) for one in self.segments if one.tokens == 1]
+        firsts, slots = torch.tensor(pairs, dtype=torch.int64, device=self.slots.device).reshape(-1, 2).t()
+        return firsts, slots
+
+    @cached_property
+    def leading(self) -> int:
+        """From slot 0 on, how many begin the pass with a token each, in their order; 0 if others have one."""
+        firsts, slots = (each.tolist() for each in self.ones)
+        return len(slots) if slots == firsts == list(range(len(slots))) else 0
 
 
 class _Now(threading.local):

@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers.activations import ACT2FN
 
 from hanji.generation.adapters.files import Part
+from hanji.generation.invariance import in_vectors
 from hanji.generation.slots import current_step, is_stepping
 from hanji.methods.bottleneck.sites import feed_forward_input, linear_modules
 from hanji.methods.prompt import look_up
@@ -25,7 +26,7 @@ class Site:
     """
 
     def __init__(self, slots: int, part: Part) -> None:
-        self.reads, self.activation = part.reads, part.activation
+        self.slots, self.reads, self.activation = slots, part.reads, part.activation
         self.act = nn.Identity() if part.activation is None else ACT2FN[part.activation]
         self.users: set[int] = set()
         self.caught: Tensor | None = None
@@ -61,12 +62,14 @@ class Site:
         if step.segments is None:
             output[0] += self._of_each_slot(read[0])
             return output
-        ones = [one for one in step.segments if one.tokens == 1]
-        if any(one.slot in self.users for one in ones):
-            slots, places = [one.slot for one in ones], [one.first for one in ones]
-            reads = read.new_zeros((len(self.down), read.shape[2]))
-            reads[slots] = read[0, places]
-            output[0, places] += self._of_each_slot(reads)[slots]
+        if any(one.tokens == 1 and one.slot in self.users for one in step.segments):
+            if step.leading == self.slots:
+                output[0, : self.slots] += self._of_each_slot(read[0, : self.slots])
+            else:
+                firsts, slots = step.ones
+                reads = read.new_zeros((self.slots, read.shape[2]))
+                reads[slots] = read[0, firsts]
+                output[0, firsts] += self._of_each_slot(reads)[slots]
         for one in step.segments:
             if one.tokens > 1 and one.slot in self.users:
                 place = slice(one.first, one.first + one.tokens)
@@ -75,7 +78,9 @@ class Site:
 
     def _of_each_slot(self, read: Tensor) -> Tensor:
         """[slots, width], for one token of each."""
-        hidden = self.act(torch.baddbmm(self.down_bias[:, None], read[:, None], self.down.transpose(1, 2)))
+        hidden = torch.baddbmm(self.down_bias[:, None], read[:, None], self.down.transpose(1, 2))
+        if self.activation is not None:
+            hidden = in_vectors(self.act, hidden)
         return torch.baddbmm(self.up_bias[:, None], hidden, self.up.transpose(1, 2))[:, 0]
 
     def _of_one_slot(self, slot: int, read: Tensor) -> Tensor:
