@@ -59,13 +59,16 @@ def test_prompts_and_answers_share_passes_and_no_bit_changes(family: str) -> Non
         assert [answer.logprobs for answer in answers] == [answer.logprobs for answer in together]
 
 
-def test_where_company_changes_bits_it_is_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_company_changes_bits_it_is_kept_apart(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     asked = [Request(prompt=prompt, max_new_tokens=20, logprobs=0) for prompt in prompts(7)]
     with Engine(tiny("llama"), Ids(2), slots=3, block=16) as engine:
         expected = engine.run(asked)
     monkeypatch.setattr(decoders, "is_invariant", lambda model: False)
-    with Engine(tiny("llama"), Ids(2), slots=3, block=16) as engine:
+    with caplog.at_level("INFO"), Engine(tiny("llama"), Ids(2), slots=3, block=16) as engine:
         assert isinstance(engine._decoder, SlotDecoder) and not engine._decoder.mixes
+        assert "prompts are read apart" in caplog.text
         found = engine.run(asked)
         alone = [engine.run([request])[0] for request in asked]
     assert [answer.ids for answer in found] == [answer.ids for answer in expected]

@@ -111,6 +111,8 @@ class Engine:
             log.info("requests are decoded one by one, which is slower: %s", problem)
         if uncompiled is not None:
             log.warning("steps are not compiled: %s", uncompiled)
+        if slots > 1 and isinstance(self._decoder, SlotDecoder) and not self._decoder.mixes:
+            log.info("prompts are read apart, and idle slots take part in steps: bits depend on company here")
 
     def __enter__(self) -> Self:
         return self
