@@ -83,6 +83,11 @@ class Step:
     seen: dict[int, _Seen] = field(default_factory=dict)
 
     @cached_property
+    def at_work(self) -> frozenset[int]:
+        """The slots that have tokens in the pass."""
+        return frozenset(one.slot for one in self.segments or ())
+
+    @cached_property
     def ones(self) -> tuple[Tensor, Tensor]:
         """Of segments of one token: where they stand in the pass, and their slots, both [segments] int64."""
         assert self.segments is not None

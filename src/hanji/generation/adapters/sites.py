@@ -28,6 +28,7 @@ class Site:
     def __init__(self, slots: int, part: Part) -> None:
         self.slots, self.reads, self.activation = slots, part.reads, part.activation
         self.act = nn.Identity() if part.activation is None else ACT2FN[part.activation]
+        self.has_bias = part.up_bias is not None
         self.users: set[int] = set()
         self.caught: Tensor | None = None
         like, out, into = part.down.new_zeros, len(part.up), part.down.shape[1]
@@ -53,35 +54,34 @@ class Site:
         if part.down_bias is not None:
             self.down_bias[slot, :rank] = part.down_bias
         if part.up_bias is not None:
-            self.up_bias[slot] = part.up_bias
+            self.up_bias[slot], self.has_bias = part.up_bias, True
         self.users.add(slot)
 
     def add(self, output: Tensor, read: Tensor) -> Tensor:
         """[1, tokens, width] with what the adapters of the tokens' slots add; `output` is written to."""
         step = current_step()
-        if step.segments is None:
-            output[0] += self._of_each_slot(read[0])
-            return output
-        if any(one.tokens == 1 and one.slot in self.users for one in step.segments):
-            if step.leading == self.slots:
-                output[0, : self.slots] += self._of_each_slot(read[0, : self.slots])
-            else:
-                firsts, slots = step.ones
-                reads = read.new_zeros((self.slots, read.shape[2]))
-                reads[slots] = read[0, firsts]
-                output[0, firsts] += self._of_each_slot(reads)[slots]
-        for one in step.segments:
+        if step.segments is None or step.leading == self.slots:
+            self._add_to_each_slot(output[0, : self.slots], read[0, : self.slots])
+        elif any(one.tokens == 1 and one.slot in self.users for one in step.segments):
+            firsts, slots = step.ones
+            outputs, reads = (each.new_zeros((self.slots, each.shape[2])) for each in (output, read))
+            outputs[slots], reads[slots] = output[0, firsts], read[0, firsts]
+            self._add_to_each_slot(outputs, reads)
+            output[0, firsts] = outputs[slots]
+        for one in step.segments or ():
             if one.tokens > 1 and one.slot in self.users:
                 place = slice(one.first, one.first + one.tokens)
                 output[0, place] += self._of_one_slot(one.slot, read[0, place])
         return output
 
-    def _of_each_slot(self, read: Tensor) -> Tensor:
-        """[slots, width], for one token of each."""
+    def _add_to_each_slot(self, output: Tensor, read: Tensor) -> None:
+        """Both [slots, width], one token of each."""
         hidden = torch.baddbmm(self.down_bias[:, None], read[:, None], self.down.transpose(1, 2))
         if self.activation is not None:
             hidden = in_vectors(self.act, hidden)
-        return torch.baddbmm(self.up_bias[:, None], hidden, self.up.transpose(1, 2))[:, 0]
+        output[:, None].baddbmm_(hidden, self.up.transpose(1, 2))
+        if self.has_bias:
+            output += self.up_bias
 
     def _of_one_slot(self, slot: int, read: Tensor) -> Tensor:
         """[tokens, width]"""
@@ -102,8 +102,8 @@ class Site:
         """Whether any row of the present step, if there is one, has a part here."""
         if not self.users or not is_stepping():
             return False
-        segments = current_step().segments
-        return segments is None or any(one.slot in self.users for one in segments)
+        step = current_step()
+        return step.segments is None or not self.users.isdisjoint(step.at_work)
 
 
 def _catch(site: Site, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
