@@ -100,7 +100,8 @@ class Engine:
         self._lent.enter_context(in_evaluation(model))
         self._packed = PackedLinears(model, packed_bytes, grouped=not compiled)
         self._lent.enter_context(self._packed.lent())
-        self._lent.enter_context(invariant(model, max(self.context, PROBED)))
+        if slots > 1 and model.device.type == "cpu":
+            self._lent.enter_context(invariant(model, max(self.context, PROBED)))
         self._weights = weights_mark(model)
         with torch.inference_mode():
             self._decoder, problem = choose_decoder(model, slots, self.context)

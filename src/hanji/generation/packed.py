@@ -147,7 +147,7 @@ class PackedLinears:
                 for module in group.modules:
                     del module.forward
                 del _groups[name]
-                group.packed = group.bias = None
+                group.packed = group.bias = group.read = group.product = None
 
 
 def _forward_of(module: Any, number: int, group: _Group, name: int) -> Callable[[Tensor], Tensor]:
