@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hanji.cli.loading import check_model
 from hanji.cli.options import RUNS, Runs
 from hanji.contracts.errors import ArtifactError, ConfigError
 
@@ -77,18 +78,10 @@ def _model(name: str, runs: Path) -> Artifact:
     """
     from hanji.artifacts.artifact import RECORD, Artifact
     from hanji.artifacts.workspace import Workspace
-    from hanji.recipes.schema import STAGES
 
     exact = runs / name
     artifact = Artifact.open(exact) if (exact / RECORD).is_file() else Workspace(runs).resolve(name)
-    stage = STAGES.get(artifact.kind)
-    if stage is None or stage.makes != "model":
-        raise ArtifactError(
-            f"{artifact.name} is no model, and only models are served",
-            where=str(artifact.path),
-            value=artifact.kind,
-            expected="what a stage made that makes a model",
-        )
+    check_model(artifact)
     if missing := artifact.missing():
         raise ArtifactError(
             "Files of this artifact are missing",

@@ -10,6 +10,7 @@ import typer
 from hanji.cli.console import messages
 
 if TYPE_CHECKING:
+    from hanji.artifacts.artifact import Artifact
     from hanji.tokenizers.tokenizer import Tokenizer
 
 Name = Annotated[
@@ -46,11 +47,34 @@ def load(name: str, runs: Path, device: str) -> tuple[Any, Tokenizer]:
         return model.to(chosen).eval(), tokenizer
 
 
-def locate(name: str, runs: Path) -> str:
-    """The directory of the artifact called so; else the name itself, where it is a path or can be a hub id.
+def check_model(artifact: Artifact) -> None:
+    """Refuses what no stage made that makes a model.
 
     Raises:
-        ArtifactError: it is neither, or rather a mistyped artifact.
+        ArtifactError: with what it is instead.
+    """
+    from hanji.contracts.errors import ArtifactError
+    from hanji.recipes.schema import STAGES
+
+    stage = STAGES.get(artifact.kind)
+    if stage is None or stage.makes != "model":
+        raise ArtifactError(
+            f"{artifact.name} is no model",
+            where=str(artifact.path),
+            value=artifact.kind,
+            expected="what a stage made that makes a model, as pretrain and finetune do",
+            hint=f"see what it is: hanji show {artifact.name}",
+        )
+
+
+def locate(name: str, runs: Path, *, model: bool = True) -> str:
+    """The directory of the artifact called so; else the name itself, where it is a path or can be a hub id.
+
+    Args:
+        model: whether an artifact must be a model.
+
+    Raises:
+        ArtifactError: it is neither, or rather a mistyped artifact; or no model.
     """
     from hanji.artifacts.workspace import Workspace
     from hanji.contracts.errors import nearest
@@ -58,6 +82,8 @@ def locate(name: str, runs: Path) -> str:
     workspace = Workspace(runs)
     artifact = workspace.lookup(name)
     if artifact is not None:
+        if model:
+            check_model(artifact)
         return str(artifact.path)
     if Path(name).expanduser().exists():
         return str(Path(name).expanduser())

@@ -55,7 +55,7 @@ def show(
         from hanji.cli.rows import packed_rows
 
         assert tokenizer is not None
-        console.show(packed_rows(artifact.path, split, locate(tokenizer, runs), sequence_length))
+        console.show(packed_rows(artifact.path, split, locate(tokenizer, runs, model=False), sequence_length))
         return
     console.show(_summary(artifact))
     if artifact.kind == "prepare" and rows:
