@@ -23,7 +23,11 @@ from hanji.recipes.context import Interrupted
 
 
 def same(found: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(found.flatten(), expected.flatten(), rtol=1e-5, atol=1e-5)
+    """Equal but for the rounding of float32, which is in proportion to the largest of the outputs:
+    one near zero is the difference of larger numbers.
+    """
+    scale = max(1.0, expected.abs().max().item())
+    torch.testing.assert_close(found.flatten(), expected.flatten(), rtol=1e-5, atol=1e-5 * scale)
 
 
 def test_the_loss_falls(trained: Seen) -> None:
