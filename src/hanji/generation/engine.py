@@ -20,6 +20,7 @@ from hanji.generation.adapters import Adapters
 from hanji.generation.decoders import PROBED, Chunk, SlotDecoder, choose_decoder
 from hanji.generation.handles import Handle
 from hanji.generation.invariance import invariant
+from hanji.generation.kernels.layers import FusedLayers
 from hanji.generation.logprobs import logprobs
 from hanji.generation.memory import context_of
 from hanji.generation.packed import PackedLinears, weights_mark
@@ -98,7 +99,9 @@ class Engine:
         self._lent = ExitStack()  # nothing fails from here on, so that the model is given back by `__exit__`
         self._lent.callback(model.set_attn_implementation, model.config._attn_implementation)
         self._lent.enter_context(in_evaluation(model))
-        self._packed = PackedLinears(model, packed_bytes, grouped=not compiled)
+        fused = FusedLayers(model)
+        self._lent.enter_context(fused.lent())
+        self._packed = PackedLinears(model, packed_bytes, grouped=not compiled, wide=fused.pairs)
         self._lent.enter_context(self._packed.lent())
         if slots > 1 and model.device.type == "cpu":
             self._lent.enter_context(invariant(model, max(self.context, PROBED)))

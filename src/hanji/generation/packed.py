@@ -5,13 +5,14 @@ those weights along. Laid out beforehand they come two to three times as fast, a
 thirds of the time (measured on AMD EPYC, fp32; docs/log.md). It takes the memory of the weights once more.
 
 Narrow layers that read the same tensor (queries, keys and values) are multiplied as one, in two thirds of the
-time. Wide ones (gate and up) are not: what follows would read parts of rows, which costs more than is won.
+time. Wide ones (gate and up) are only where a kernel follows that reads parts of rows; for PyTorch's functions
+that costs more than is won.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from hanji.generation import kernels
 from hanji.generation.slots import is_stepping
 
 log = logging.getLogger(__name__)
@@ -47,16 +49,21 @@ class _Group:
 
     def pack(self) -> None:
         weights = [_dense(module) for module in self.modules]
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(
-            torch.cat(weights) if weights[1:] else weights[0]
-        )
+        whole = torch.cat(weights) if weights[1:] else weights[0]
         biases = [module.bias for module in self.modules]
         if any(bias is not None for bias in biases):
             pairs = zip(weights, biases, strict=True)
             self.bias = torch.cat([w.new_zeros(len(w)) if b is None else b.detach() for w, b in pairs])
+        if kernels.usable(whole):
+            self.packed, self.bias = kernels.pack(whole, self.bias)
+        else:
+            self.packed = torch.ops.mkldnn._reorder_linear_weight(whole)
 
     def multiply(self, read: Tensor) -> Tensor:
         """[..., in] → [..., out of all]"""
+        assert self.packed is not None
+        if kernels.usable(read) and self.bias is not None:
+            return kernels.multiply(read, self.packed, self.bias, sum(width for _, width in self.spans))
         multiply = torch.ops.mkldnn._linear_pointwise.default  # looked up late: not every build has it
         return multiply(read, self.packed, self.bias, "none", [], "")  # type: ignore[no-any-return]
 
@@ -103,16 +110,24 @@ class PackedLinears:
         model: in evaluation mode. It is run with two tokens, to see which layers read the same.
         limit_bytes: memory for packed weights; 0 packs none.
         grouped: whether such layers are multiplied as one; not where a step is compiled.
+        wide: pairs of layers that may be, however wide they are.
     """
 
-    def __init__(self, model: nn.Module, limit_bytes: int, *, grouped: bool = True) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        limit_bytes: int,
+        *,
+        grouped: bool = True,
+        wide: Sequence[tuple[nn.Module, nn.Module]] = (),
+    ) -> None:
         found: list[Any] = [module for module in model.modules() if _can_be_packed(module)]
         size = sum(module.weight.nbytes for module in found)
         if size > limit_bytes > 0:
             log.info("weights stay unpacked: %s bytes are more than the %s allowed", size, limit_bytes)
         if size > limit_bytes:
             found = []
-        together = _reading_the_same(model, found) if grouped else [[module] for module in found]
+        together = _reading_the_same(model, found, wide) if grouped else [[module] for module in found]
         self._groups = [_Group(modules, _spans(modules)) for modules in together]
 
     @property
@@ -164,7 +179,9 @@ def _forward_of(module: Any, number: int, group: _Group, name: int) -> Callable[
 
 
 @torch.no_grad()
-def _reading_the_same(model: nn.Module, found: list[Any]) -> list[list[Any]]:
+def _reading_the_same(
+    model: nn.Module, found: list[Any], wide: Sequence[tuple[nn.Module, nn.Module]]
+) -> list[list[Any]]:
     """The layers in groups that read the same tensor, one after the other, when the model runs."""
     seen: list[tuple[Any, Tensor]] = []
     hooks = [
@@ -181,10 +198,14 @@ def _reading_the_same(model: nn.Module, found: list[Any]) -> list[list[Any]]:
         for hook in hooks:
             hook.remove()
     groups: list[list[Any]] = []
+    partners = dict(wide)
     for (module, read), (_, before) in zip(seen, [(None, None), *seen], strict=False):
         if any(module in group for group in groups):
             continue
-        if read is before and _width([*groups[-1], module]) <= _NARROW * read.shape[-1]:
+        if read is before and (
+            _width([*groups[-1], module]) <= _NARROW * read.shape[-1]
+            or partners.get(groups[-1][-1]) is module
+        ):
             groups[-1].append(module)
         else:
             groups.append([module])

@@ -23,7 +23,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
-from hanji.generation.kernel import attend, kernel_for
+from hanji.generation import kernels
 
 SLOT_ATTENTION = "hanji_slots"
 
@@ -51,13 +51,14 @@ class _Seen:
     Attributes:
         begins: of each token, from which place on it sees all up to its own; -1 where there are gaps.
         ones: segments of one token without gaps. others: those that are left.
-        where: [4, ones] int64: their `first`, slot, begin and end.
+        where: [4, ones] int64: their `first`, slot, begin and end. looked_at: how many places that are.
     """
 
     begins: list[int]
     ones: list[Segment]
     others: list[Segment]
     where: np.ndarray[Any, np.dtype[np.int64]]
+    looked_at: int
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,16 @@ class Step:
     seen: dict[int, _Seen] = field(default_factory=dict)
 
     @cached_property
+    def targets(self) -> tuple[Any, Any]:
+        """`slots` and `writes` as arrays."""
+        return self.slots.numpy(), self.writes.numpy()
+
+    @cached_property
+    def is_covered(self) -> bool:
+        """Whether every token is in a segment."""
+        return sum(one.tokens for one in self.segments or ()) == self.positions.shape[1]
+
+    @cached_property
     def at_work(self) -> frozenset[int]:
         """The slots that have tokens in the pass."""
         return frozenset(one.slot for one in self.segments or ())
@@ -94,6 +105,12 @@ class Step:
         pairs = [(one.first, one.slot) for one in self.segments if one.tokens == 1]
         firsts, slots = torch.tensor(pairs, dtype=torch.int64, device=self.slots.device).reshape(-1, 2).t()
         return firsts, slots
+
+    @cached_property
+    def lone(self) -> tuple[Any, Any]:
+        """The same as arrays."""
+        firsts, slots = self.ones
+        return firsts.numpy(), slots.numpy()
 
     @cached_property
     def leading(self) -> int:
@@ -133,6 +150,11 @@ def is_stepping() -> bool:
     return _now.step is not None
 
 
+def is_in_segments() -> bool:
+    """Whether one runs in which each slot is looked at by itself."""
+    return _now.step is not None and _now.step.segments is not None
+
+
 class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     """Keys and values of one layer: [slots, key heads, places + 1, head size]; the last place is spare."""
 
@@ -157,8 +179,11 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
             self.lazy_initialization(key_states, value_states)
         step = current_step()
         assert self.keys is not None and self.values is not None
-        for kept, states in ((self.keys, key_states), (self.values, value_states)):
-            kept[step.slots, :, step.writes] = states[0].transpose(0, 1)
+        if step.segments is not None and kernels.usable(key_states, value_states):
+            kernels.keep(key_states, value_states, *step.targets, self.keys, self.values)
+        else:
+            for kept, states in ((self.keys, key_states), (self.values, value_states)):
+                kept[step.slots, :, step.writes] = states[0].transpose(0, 1)
         if step.segments is None:
             return self.keys[:, :, : step.length], self.values[:, :, : step.length]
         return self.keys, self.values
@@ -260,11 +285,12 @@ def slot_attention(
     seen, tokens = _seen(attention_mask, step), query.shape[2]
     is_plain = position_bias is None and settings.get("softcap") is None and settings.get("s_aux") is None
     ones, others = (seen.ones, seen.others) if is_plain else ([], step.segments)
-    found = query.new_zeros((1, tokens, query.shape[1], value.shape[3]))
+    shape = (1, tokens, query.shape[1], value.shape[3])
+    found = query.new_empty(shape) if step.is_covered else query.new_zeros(shape)
     if ones:
         scaling = settings.get("scaling")
-        if (kernel := kernel_for(query, key, value)) is not None:
-            attend(kernel, query, key, value, seen.where, scaling, found[0])
+        if key.shape == value.shape and kernels.usable(query, key, value):
+            kernels.attend(query, key, value, seen.where, seen.looked_at, scaling, found[0])
         else:
             rows = _one_token_each(query, key, value, seen, scaling)
             if len(ones) == tokens:
@@ -357,7 +383,8 @@ def _seen(mask: Tensor | None, step: Step) -> _Seen:
         ones = [one for one in step.segments if one.tokens == 1 and begins[one.first] >= 0]
         rows = [(one.first, one.slot, begins[one.first], one.end) for one in ones]
         others = [one for one in step.segments if one not in ones]
-        step.seen[id(mask)] = _Seen(begins, ones, others, np.array(rows, np.int64).reshape(-1, 4).T.copy())
+        where = np.array(rows, np.int64).reshape(-1, 4).T.copy()
+        step.seen[id(mask)] = _Seen(begins, ones, others, where, int((where[3] - where[2]).sum()))
     return step.seen[id(mask)]
 
 

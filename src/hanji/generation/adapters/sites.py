@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.activations import ACT2FN
 
+from hanji.generation import kernels
 from hanji.generation.adapters.files import Part
 from hanji.generation.invariance import in_vectors
 from hanji.generation.slots import current_step, is_stepping
@@ -33,7 +34,7 @@ class Site:
         self.caught: Tensor | None = None
         like, out, into = part.down.new_zeros, len(part.up), part.down.shape[1]
         self.down, self.down_bias = like((slots, 0, into)), like((slots, 0))
-        self.up, self.up_bias = like((slots, out, 0)), like((slots, out))
+        self.up, self.up_bias = like((slots, 0, out)), like((slots, out))
 
     def put(self, slot: int, part: Part | None) -> None:
         """Gives a slot its part, or none."""
@@ -43,14 +44,14 @@ class Site:
         if (more := rank - self.down.shape[1]) > 0:
             self.down = F.pad(self.down, (0, 0, 0, more))
             self.down_bias = F.pad(self.down_bias, (0, more))
-            self.up = F.pad(self.up, (0, more))
+            self.up = F.pad(self.up, (0, 0, 0, more))
         for tensor in (self.down, self.down_bias, self.up, self.up_bias):
             tensor[slot].zero_()
         self.users.discard(slot)
         if part is None:
             return
         self.down[slot, :rank] = part.down
-        self.up[slot, :, :rank] = part.up
+        self.up[slot, :rank] = part.up.t()
         if part.down_bias is not None:
             self.down_bias[slot, :rank] = part.down_bias
         if part.up_bias is not None:
@@ -60,7 +61,10 @@ class Site:
     def add(self, output: Tensor, read: Tensor) -> Tensor:
         """[1, tokens, width] with what the adapters of the tokens' slots add; `output` is written to."""
         step = current_step()
-        if step.segments is None or step.leading == self.slots:
+        if step.segments is not None and self.activation is None and kernels.usable(output, self.down):
+            parts = (self.down, self.down_bias, self.up, self.up_bias)
+            kernels.add_low_rank(read, *step.lone, *parts, output)
+        elif step.segments is None or step.leading == self.slots:
             self._add_to_each_slot(output[0, : self.slots], read[0, : self.slots])
         elif any(one.tokens == 1 and one.slot in self.users for one in step.segments):
             firsts, slots = step.ones
@@ -79,14 +83,14 @@ class Site:
         hidden = torch.baddbmm(self.down_bias[:, None], read[:, None], self.down.transpose(1, 2))
         if self.activation is not None:
             hidden = in_vectors(self.act, hidden)
-        output[:, None].baddbmm_(hidden, self.up.transpose(1, 2))
+        output[:, None].baddbmm_(hidden, self.up)
         if self.has_bias:
             output += self.up_bias
 
     def _of_one_slot(self, slot: int, read: Tensor) -> Tensor:
         """[tokens, width]"""
         hidden = self.act(torch.addmm(self.down_bias[slot], read, self.down[slot].t()))
-        return torch.addmm(self.up_bias[slot], hidden, self.up[slot].t())
+        return torch.addmm(self.up_bias[slot], hidden, self.up[slot])
 
     def hook(self, model: Any, name: str) -> list[RemovableHandle]:
         """Lets the module of this name give what the adapters add to it as well."""

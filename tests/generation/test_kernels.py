@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from generation.test_engine import prompts
-from hanji.generation import Engine, Request, kernel
-from hanji.generation.kernel import attend, kernel_for
+from hanji.generation import Engine, Request, kernels
 from tiny_models import Ids, tiny
 
 PLACES = 70
@@ -24,10 +23,8 @@ def test_the_kernel_sees_what_attention_sees(heads: int, sharing: int, size: int
     key, value = torch.randn((2, 3, sharing, PLACES, size), generator=generator)
     query = 3 * torch.randn((1, heads, 5, size), generator=generator)
     found = torch.zeros((5, heads, size))
-    own = kernel_for(query, key, value)
-    assert own is not None
     places = [(0, 2, 0, 1), (1, 0, 0, PLACES), (3, 1, 7, 40), (4, 1, 39, 40)]
-    attend(own, query, key, value, np.array(places, np.int64).T.copy(), 0.2, found)
+    kernels.attend(query, key, value, np.array(places, np.int64).T.copy(), 100, 0.2, found)
     for first, slot, begin, end in places:
         expected = F.scaled_dot_product_attention(
             query[:, :, first : first + 1],
@@ -50,9 +47,7 @@ def test_what_is_not_finite_stays_so(damage: float, where: str) -> None:
     (query if where == "query" else key[0, :, 3:4])[..., 0, 0] = damage
     key[0, :, :, 0] *= 3
     found = torch.zeros((1, 4, 8))
-    own = kernel_for(query, key, value)
-    assert own is not None
-    attend(own, query, key, value, np.array([[0], [0], [0], [9]]), 1.0, found)
+    kernels.attend(query, key, value, np.array([[0], [0], [0], [9]]), 9, 1.0, found)
     assert not found.isfinite().any()
 
 
@@ -61,11 +56,11 @@ def test_without_numba_answers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     with Engine(tiny("mistral"), Ids(2), slots=3) as engine:
         expected = engine.run(asked)
     monkeypatch.setitem(sys.modules, "numba", None)
-    kernel._compiled.cache_clear()
+    kernels._numba.cache_clear()
     try:
         with Engine(tiny("mistral"), Ids(2), slots=3) as engine:
             found = engine.run(asked)
-        assert kernel._compiled(2, 8) is None
+        assert kernels._numba() is None
     finally:
-        kernel._compiled.cache_clear()
+        kernels._numba.cache_clear()
     assert [answer.ids for answer in found] == [answer.ids for answer in expected]

@@ -1,0 +1,216 @@
+"""What Numba computes in a pass on a CPU, where it is installed (the extra `fast`): many small steps in one.
+
+PyTorch has several calls for a norm, a rotary embedding or a gate, and one a slot for attention. With few
+tokens a pass such calls take longer than what they compute: half as long as all products together. Here
+tensors become arrays and arrays tensors; `compiled` has the kernels, `layers` lends them to a model.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+log = logging.getLogger(__name__)
+
+SMALL = 2**16
+"""Numbers up to which one thread does all: others would be waited for longer than they help."""
+
+
+SUMS = 8
+"""Products that are summed in the time of one other number."""
+
+
+def usable(*tensors: Tensor) -> bool:
+    """Whether kernels compute with such tensors."""
+    return (
+        all(one.device.type == "cpu" and one.dtype == torch.float32 for one in tensors)
+        and _numba() is not None
+    )
+
+
+def pack(weights: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Weights [out, in] and their bias [out] in panels, as `multiply` wants them."""
+    panel = _products().PANEL
+    missing = -len(weights) % panel
+    packed = pad(weights, (0, 0, 0, missing)).unflatten(0, (-1, panel)).transpose(1, 2).contiguous()
+    none = weights.new_zeros(len(weights)) if bias is None else bias.detach()
+    return packed, pad(none, (0, missing))
+
+
+def multiply(read: Tensor, packed: Tensor, bias: Tensor, out: int) -> Tensor:
+    """[..., in] → [..., out]"""
+    rows = read.reshape(-1, read.shape[-1]).contiguous()
+    found = rows.new_empty((len(rows), out))
+    _share(rows.numel() * out // SUMS)
+    _products().multiply(rows.view(-1).numpy(), rows.shape[1], packed.numpy(), bias.numpy(), found.numpy())
+    return found.view(*read.shape[:-1], out)
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    where: Any,
+    looked_at: int,
+    scaling: float | None,
+    found: Tensor,
+) -> None:
+    """Writes what some tokens see to `found`, [tokens, heads, head size].
+
+    Args:
+        query: [1, heads, tokens, head size]. key, value: [slots, key heads, places, head size].
+        where: [4, n] int64: places of the tokens in the pass, their slots, and the places they look at: from
+            the first up to, but not with, the last.
+        looked_at: how many places that are, of all tokens.
+    """
+    size = key.shape[3]
+    kernel = _kernels().attention(query.shape[1] // key.shape[1], size)
+    rows = query[0].transpose(0, 1).contiguous()
+    scale = np.float32(size**-0.5 if scaling is None else scaling)
+    _share(looked_at * query.shape[1] * size)
+    kernel(rows.numpy(), key.numpy(), value.numpy(), *where, scale, found.numpy())
+
+
+def keep(
+    keys: Tensor, values: Tensor, slots: Any, places: Any, kept_keys: Tensor, kept_values: Tensor
+) -> None:
+    """Writes [1, heads, tokens, size] to places of slots, [slots, heads, places, size]; slots, places: int64."""
+    _share(keys.numel() + values.numel())
+    _kernels().keep(
+        *_rows(keys), *_rows(values), slots, places, kept_keys.numpy(), kept_values.numpy()
+    )  # fmt: skip
+
+
+def rotate(read: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Rotary embedding of [1, heads, tokens, size] by [1, tokens, size]."""
+    _, heads, tokens, size = read.shape
+    found = read.new_empty((tokens, heads, size))
+    _share(read.numel())
+    _kernels().rotate(*_rows(read), cosines[0].numpy(), sines[0].numpy(), found.numpy())
+    return found.transpose(0, 1)[None]
+
+
+def rms_norm(read: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """[..., width]"""
+    rows = read.reshape(-1, read.shape[-1])
+    found = torch.empty_like(rows)
+    _share(rows.numel())
+    _kernels().rms_norm(
+        rows.contiguous().numpy(), weight.detach().numpy(), np.float32(epsilon), found.numpy()
+    )
+    return found.view(read.shape)
+
+
+def gate(gates: Tensor, ups: Tensor, linear: float, cubic: float) -> Tensor:
+    """x · sigmoid(linear · x · (1 + cubic · x²)) · up, of [1, tokens, width] both."""
+    found = gates.new_empty(gates.shape)
+    _share(gates.numel())
+    _kernels().gate(
+        *_flat(gates), *_flat(ups), np.float32(linear), np.float32(cubic), found[0].numpy()
+    )  # fmt: skip
+    return found
+
+
+def add_low_rank(
+    read: Tensor,
+    firsts: Any,
+    slots: Any,
+    down: Tensor,
+    down_bias: Tensor,
+    up: Tensor,
+    up_bias: Tensor,
+    found: Tensor,
+) -> None:
+    """Adds to tokens of `found`, [1, tokens, out], what their slots' adapters make of `read`, [1, tokens, in].
+
+    Args:
+        firsts, slots: [n] int64, where the tokens stand in the pass, and their slots.
+        down: [slots, rank, in]. down_bias: [slots, rank]. up: [slots, rank, out]. up_bias: [slots, out].
+    """
+    numbers, stride = _flat(found)
+    parts = (each.numpy() for each in (down, down_bias, up, up_bias))
+    _share(len(firsts) * down.shape[1] * (down.shape[2] + up.shape[2]))
+    _kernels().add_low_rank(*_flat(read), firsts, slots, *parts, stride, numbers)
+
+
+def _flat(rows: Tensor) -> tuple[Any, int]:
+    """The numbers of [1, tokens, width] from the first to the last, and how many lie between two rows."""
+    _, tokens, width = rows.shape
+    if rows.stride(2) != 1:
+        rows = rows.contiguous()
+    stride = rows.stride(1)
+    return rows.as_strided(((tokens - 1) * stride + width,), (1,)).numpy(), stride
+
+
+def _rows(states: Tensor) -> tuple[Any, int]:
+    """The same of [1, heads, tokens, size], a token's heads side by side."""
+    _, heads, tokens, size = states.shape
+    if states.stride()[1:] != (size, states.stride(2), 1):
+        states = states.transpose(1, 2).contiguous().transpose(1, 2)
+    stride = states.stride(2)
+    return states.as_strided(((tokens - 1) * stride + heads * size,), (1,)).numpy(), stride
+
+
+def _share(work: int) -> None:
+    """Sets how many threads the next kernel has."""
+    numba = _numba()
+    most = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    numba.set_num_threads(1 if work <= SMALL else most)
+
+
+@cache
+def _numba() -> Any:
+    """Numba, where it compiles; None else. Tried once."""
+    if "numba" not in sys.modules:  # as many threads as PyTorch has, rather than one for each core
+        os.environ.setdefault("NUMBA_NUM_THREADS", str(torch.get_num_threads()))
+    try:
+        import numba
+    except ImportError:
+        return None
+    log.info("compiling what is computed beside products (once, then it is cached)")
+    try:
+        _try_out()
+        if numba.threading_layer() != "workqueue":
+            return numba
+        problem = "its threads serve one caller only here"
+    except Exception as error:  # a compiler may fail in any way, and PyTorch is always there
+        first, *_ = str(error).splitlines() or [""]
+        problem = f"{type(error).__name__}: {first[:200]}"
+    log.info("nothing is compiled by Numba: %s", problem)
+    return None
+
+
+def _kernels() -> ModuleType:
+    from hanji.generation.kernels import compiled
+
+    return compiled
+
+
+def _products() -> ModuleType:
+    from hanji.generation.kernels import products
+
+    return products
+
+
+def _try_out() -> None:
+    """Compiles each kernel, for the arrays that it will be given."""
+    kernels, one, first = _kernels(), np.ones(2, np.float32), np.zeros(1, np.int64)
+    states, kept = one.reshape(1, 1, 2), one.reshape(1, 1, 1, 2).copy()
+    scale = np.float32(1)
+    packed, bias = (each.numpy() for each in pack(torch.ones((1, 2)), None))
+    _products().multiply(one, 2, packed, bias, np.empty((1, 1), np.float32))
+    kernels.attention(1, 2)(states, kept, kept, first, first, first, first + 1, scale, states.copy())
+    kernels.keep(one, 2, one, 2, first, first, kept, kept.copy())
+    kernels.rotate(one, 2, states[0], states[0], states.copy())
+    kernels.rms_norm(states[0], one, scale, states[0].copy())
+    kernels.gate(one, 2, one, 2, scale, scale, states[0].copy())
+    kernels.add_low_rank(one, 2, first, first, states, states[0], states, states[0], 2, one.copy())

@@ -1,0 +1,177 @@
+"""The kernels themselves, compiled by Numba: arrays in, arrays out. Imported only where Numba is installed.
+
+Each row is computed by one thread, in an order that depends on nothing else, so all are batch-invariant.
+Rows of an array that is a part of another (queries in the product of queries, keys and values) are given as
+`flat`, all numbers from the first to the last, and `stride`, how many lie between two rows: vectors of the
+processor want numbers side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import numba
+import numpy as np
+
+single, whole = np.float32, np.int32
+
+_FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
+"""Liberties of the compiler; values that are not finite stay so."""
+
+
+def parallel(function: Callable[..., None]) -> Callable[..., None]:
+    """Compiles a kernel whose `prange` is shared among threads, for the arrays that it is called with."""
+    compiler = partial(numba.njit, parallel=True, fastmath=_FAST, boundscheck=False, error_model="numpy")
+    try:
+        return compiler(cache=True)(function)  # type: ignore[no-any-return]
+    except RuntimeError:  # there is nowhere to keep it
+        return compiler()(function)  # type: ignore[no-any-return]
+
+
+@numba.njit(fastmath=_FAST, boundscheck=False, error_model="numpy")
+def exponentials(values, powers):  # type: ignore[no-untyped-def]
+    """exp(x) of each, in place: 2^k for a whole k, by its bits, times a series of what is left.
+
+    powers: room for as many int32. What is beyond 2^±126 becomes that.
+    """
+    factors = powers.view(single)
+    for index in range(len(values)):
+        binary = min(max(values[index] * single(1.44269504), single(-126)), single(126))
+        power = whole(binary + single(127.5))  # above zero, so that cutting off rounds
+        rest = (binary - single(power - whole(127))) * single(0.69314718)
+        series = single(1 / 24) + rest * (single(1 / 120) + rest * single(1 / 720))
+        series = single(0.5) + rest * (single(1 / 6) + rest * series)
+        values[index] = single(1) + rest * (single(1) + rest * series)
+        powers[index] = power << whole(23)
+    for index in range(len(values)):
+        values[index] *= factors[index]
+
+
+@cache
+def attention(groups: int, size: int) -> Callable[..., None]:
+    """For so many heads that share a key, of this size: constants, so that loops are unrolled."""
+
+    def one_token_each(query, keys, values, firsts, slots, begins, ends, scale, found):  # type: ignore[no-untyped-def]
+        sharing = keys.shape[1]
+        for number in numba.prange(len(firsts) * sharing):
+            one, head = number // sharing, number % sharing
+            begin, count = begins[one], ends[one] - begins[one]
+            own = query[firsts[one], head * groups : (head + 1) * groups]
+            key, value = keys[slots[one], head, begin:], values[slots[one], head, begin:]
+            weights = np.empty((groups, count), single)
+            powers = np.empty(count, whole)
+            sums = np.zeros((groups, size), single)
+            for place in range(count):
+                for group in range(groups):
+                    score = single(0)
+                    for index in range(size):
+                        score += own[group, index] * key[place, index]
+                    weights[group, place] = score * scale
+            for group in range(groups):
+                largest, total = single(-3e38), single(0)
+                for place in range(count):
+                    largest = max(largest, weights[group, place])
+                    total += weights[group, place] * single(0)  # NaN if any score is not finite
+                for place in range(count):
+                    weights[group, place] -= largest
+                exponentials(weights[group], powers)
+                for place in range(count):
+                    total += weights[group, place]
+                for place in range(count):
+                    weights[group, place] /= total
+            for place in range(count):
+                for group in range(groups):
+                    for index in range(size):
+                        sums[group, index] += weights[group, place] * value[place, index]
+            found[firsts[one], head * groups : (head + 1) * groups] = sums
+
+    return parallel(one_token_each)
+
+
+@parallel
+def keep(keys, key_stride, values, value_stride, slots, places, kept_keys, kept_values):  # type: ignore[no-untyped-def]
+    """Writes rows of [heads, size] to [slots, heads, places, size]."""
+    heads, size, width = kept_keys.shape[1], kept_keys.shape[3], kept_values.shape[3]
+    for number in numba.prange(len(slots)):
+        for head in range(heads):
+            key = keys[number * key_stride + head * size :]
+            value = values[number * value_stride + head * width :]
+            key_place = kept_keys[slots[number], head, places[number]]
+            value_place = kept_values[slots[number], head, places[number]]
+            for index in range(size):
+                key_place[index] = key[index]
+            for index in range(width):
+                value_place[index] = value[index]
+
+
+@parallel
+def rotate(flat, stride, cosines, sines, found):  # type: ignore[no-untyped-def]
+    """Rotary embedding (Su et al. 2021) of rows of [heads, size], whose halves are pairs.
+
+    cosines, sines: [rows, size]. found: [rows, heads, size].
+    """
+    heads, size = found.shape[1:]
+    half = size // 2
+    for number in numba.prange(len(found)):
+        cosine, sine = cosines[number], sines[number]
+        for head in range(heads):
+            read, out = flat[number * stride + head * size :], found[number, head]
+            for index in range(half):
+                first, second = read[index], read[half + index]
+                out[index] = first * cosine[index] - second * sine[index]
+                out[half + index] = second * cosine[half + index] + first * sine[half + index]
+
+
+@parallel
+def rms_norm(rows, weight, epsilon, found):  # type: ignore[no-untyped-def]
+    """Zhang and Sennrich 2019. rows, found: [rows, width]."""
+    width = rows.shape[1]
+    for number in numba.prange(len(rows)):
+        read, out = rows[number], found[number]
+        total = single(0)
+        for index in range(width):
+            total += read[index] * read[index]
+        factor = single(1) / np.sqrt(total / single(width) + epsilon)
+        for index in range(width):
+            out[index] = weight[index] * (read[index] * factor)
+
+
+@parallel
+def gate(gates, gate_stride, ups, up_stride, linear, cubic, found):  # type: ignore[no-untyped-def]
+    """x · sigmoid(linear · x · (1 + cubic · x²)) · up, for x of the gate (Shazeer 2020). found: [rows, width]."""
+    width = found.shape[1]
+    for number in numba.prange(len(found)):
+        read, up = gates[number * gate_stride :], ups[number * up_stride :]
+        out, powers = found[number], np.empty(width, whole)
+        for index in range(width):
+            one = read[index]
+            out[index] = -linear * one * (single(1) + cubic * one * one)
+        exponentials(out, powers)
+        for index in range(width):
+            out[index] = read[index] * up[index] / (single(1) + out[index])
+
+
+@parallel
+def add_low_rank(flat, stride, firsts, slots, down, down_bias, up, up_bias, out_stride, found):  # type: ignore[no-untyped-def]
+    """Adds to some rows of `found`, flat, what the adapter of their slot makes of the same rows of `flat`.
+
+    down: [slots, rank, in]. down_bias: [slots, rank]. up: [slots, rank, out]. up_bias: [slots, out].
+    """
+    _, rank, into = down.shape
+    width = up.shape[2]
+    for number in numba.prange(len(firsts)):
+        first, slot = firsts[number], slots[number]
+        read = flat[first * stride : first * stride + into]
+        out = found[first * out_stride : first * out_stride + width]
+        added = up_bias[slot].copy()
+        for row in range(rank):
+            weights, column, hidden = down[slot, row], up[slot, row], single(0)
+            for index in range(into):
+                hidden += weights[index] * read[index]
+            hidden += down_bias[slot, row]
+            for index in range(width):
+                added[index] += hidden * column[index]
+        for index in range(width):
+            out[index] += added[index]

@@ -1,0 +1,167 @@
+"""Norms, gates and rotary embeddings of a model, found by trying them, and computed by kernels in its passes."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hanji.generation import kernels
+from hanji.generation.slots import is_in_segments
+
+_GATES = {"silu": (1.0, 0.0), "gelu, by tanh": (1.5957691216057308, 0.044715), "quick gelu": (1.702, 0.0)}
+"""x · sigmoid(linear · x · (1 + cubic · x²)): sigmoid(2 z) is (1 + tanh(z)) / 2."""
+_ROTARY = "apply_rotary_pos_emb"
+
+
+class FusedLayers:
+    """Layers of a model that kernels compute; none where they cannot.
+
+    A layer is taken by what it gives, not by its name: it must agree with the kernel on numbers drawn.
+
+    Args:
+        model: a causal model, in evaluation mode.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._norms: list[tuple[Any, float]] = []
+        self._gated: list[tuple[Any, tuple[float, float]]] = []
+        if not kernels.usable(*model.parameters()):
+            return
+        modules = [module for module in model.modules() if "forward" not in vars(module)]
+        for module in modules:
+            if (epsilon := _epsilon(module)) is not None:
+                self._norms.append((module, epsilon))
+            elif (gate := _gate(module)) is not None:
+                self._gated.append((module, gate))
+        for name in {type(module).__module__ for module in modules}:
+            _replace_rotary(sys.modules[name])
+
+    @property
+    def pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Gate and up projections whose products may be parts of one."""
+        return [(module.gate_proj, module.up_proj) for module, _ in self._gated]
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Inside, passes over slots compute them so."""
+        with ExitStack() as lent:
+            for norm, epsilon in self._norms:
+                _lend(lent, norm, _normalised(norm, epsilon))
+            for module, gate in self._gated:
+                _lend(lent, module, _gated(module, *gate))
+            yield
+
+
+def _lend(lent: ExitStack, module: Any, other: Callable[[Tensor], Tensor]) -> None:
+    own = module.forward
+
+    def forward(read: Tensor) -> Tensor:
+        return other(read) if read.shape[0] == 1 and _is_on(read) else own(read)
+
+    module.forward = forward
+    lent.callback(vars(module).pop, "forward")
+
+
+def _is_on(read: Tensor) -> bool:
+    return is_in_segments() and not torch.compiler.is_compiling() and read.dtype == torch.float32
+
+
+def _normalised(module: Any, epsilon: float) -> Callable[[Tensor], Tensor]:
+    return lambda read: kernels.rms_norm(read, module.weight, epsilon)
+
+
+def _gated(module: Any, linear: float, cubic: float) -> Callable[[Tensor], Tensor]:
+    def forward(read: Tensor) -> Tensor:
+        return module.down_proj(kernels.gate(module.gate_proj(read), module.up_proj(read), linear, cubic))  # type: ignore[no-any-return]
+
+    return forward
+
+
+@torch.inference_mode()
+def _epsilon(module: Any) -> float | None:
+    """Of a norm by the root of the mean square; None of whatever else."""
+    epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
+    if "RMSNorm" not in type(module).__name__ or not isinstance(epsilon, float):
+        return None
+    weights = list(module.parameters())
+    if len(weights) != 1 or weights[0].dim() != 1 or getattr(module, "weight", None) is not weights[0]:
+        return None
+    read = _drawn(2, len(weights[0]))
+    return epsilon if _agree(module(read), kernels.rms_norm(read, weights[0], epsilon)) else None
+
+
+def _gate(module: Any) -> tuple[float, float] | None:
+    """Of a feed-forward network with a gate that kernels know; None of whatever else."""
+    children = dict(module.named_children())
+    if not {"gate_proj", "up_proj", "down_proj", "act_fn"} == set(children):
+        return None
+    ups = _drawn(1, 2, 64)
+    gates, act = 3 * ups.flip(1), children["act_fn"]
+    with torch.inference_mode():
+        for gate in _GATES.values():
+            if _agree(act(gates) * ups, kernels.gate(gates, ups, *gate)) and _is_gated(type(module)):
+                return gate
+    return None
+
+
+@cache
+def _is_gated(kind: type[nn.Module]) -> bool:
+    """Whether such a network is down(act(gate) · up), tried with functions in place of its layers."""
+    network: Any = kind.__new__(kind)
+    nn.Module.__init__(network)
+    network.gate_proj, network.up_proj, network.down_proj, network.act_fn = (
+        _Function(function) for function in (torch.sin, torch.cos, torch.tanh, torch.sigmoid)
+    )
+    read = _drawn(1, 2, 8)
+    try:
+        return torch.equal(network(read), torch.tanh(torch.sigmoid(torch.sin(read)) * torch.cos(read)))
+    except Exception:  # it needs something else besides
+        return False
+
+
+class _Function(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.forward = function
+
+
+@cache
+def _replace_rotary(module: ModuleType) -> None:
+    """Lets a modelling module's function use kernels in passes over slots; elsewhere it is what it was."""
+    own = vars(module).get(_ROTARY)
+    if own is None or list(inspect.signature(own).parameters)[:4] != ["q", "k", "cos", "sin"]:
+        return
+
+    def apply_rotary_pos_emb(
+        q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *rest: Any, **named: Any
+    ) -> tuple[Tensor, Tensor]:
+        is_plain = not rest and not named and cos.shape == (1, q.shape[2], q.shape[3])
+        if is_plain and len(q) == 1 and q.shape[3] == k.shape[3] and cos.is_contiguous() and _is_on(q):
+            return kernels.rotate(q, cos, sin), kernels.rotate(k, cos, sin)
+        return own(q, k, cos, sin, *rest, **named)  # type: ignore[no-any-return]
+
+    query, key, angles = _drawn(1, 2, 3, 8), _drawn(1, 1, 3, 8), _drawn(1, 3, 4).repeat(1, 1, 2)
+    cosines, sines = angles.cos(), angles.sin()
+    try:
+        expected = own(query, key, cosines, sines)
+    except Exception:  # it takes other things
+        return
+    found = [kernels.rotate(each, cosines, sines) for each in (query, key)]
+    if all(_agree(*pair) for pair in zip(expected, found, strict=True)):
+        vars(module)[_ROTARY] = apply_rotary_pos_emb
+
+
+def _drawn(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def _agree(expected: Tensor, found: Tensor) -> bool:
+    return expected.shape == found.shape and torch.allclose(expected, found, rtol=1e-5, atol=1e-6)
