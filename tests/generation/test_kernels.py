@@ -1,24 +1,170 @@
-"""The compiled kernel, held against PyTorch's attention; without Numba, PyTorch's is taken."""
+"""Kernels of Numba, held against PyTorch; without Numba, PyTorch's functions are taken."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from generation.test_engine import prompts
 from hanji.generation import Engine, Request, kernels
+from hanji.generation.kernels.layers import FusedLayers
 from tiny_models import Ids, tiny
 
 PLACES = 70
+needs_numba = pytest.mark.skipif(
+    not kernels.usable(torch.ones(1)), reason="the extra `fast` is not installed"
+)
 
 
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(params=[1, 2, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@needs_numba
+@pytest.mark.parametrize("out", [1, 31, 32, 100, 704])
+@pytest.mark.parametrize("into", [1, 17, 300])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_a_product_is_that_of_pytorch(out: int, into: int, has_bias: bool, threads: int) -> None:
+    weights, bias = drawn(out, into), drawn(out, seed=1) if has_bias else None
+    packed, columns = kernels.pack(weights, bias)
+    for rows in (1, 2, 13, 14, 15, 29, 100):
+        read = drawn(1, rows, into, seed=2)
+        found = kernels.multiply(read, packed, columns, out)
+        torch.testing.assert_close(found, F.linear(read, weights, bias), rtol=1e-5, atol=1e-5)
+
+
+@needs_numba
+def test_a_product_of_a_part_of_rows_is_right() -> None:
+    weights, read = drawn(40, 20), drawn(1, 7, 60)[..., 20:40]
+    found = kernels.multiply(read, *kernels.pack(weights, None), 40)
+    torch.testing.assert_close(found, F.linear(read, weights), rtol=1e-5, atol=1e-5)
+
+
+@needs_numba
+def test_bits_of_a_row_are_the_same_in_any_company(threads: int) -> None:
+    packed, columns = kernels.pack(drawn(704, 300), drawn(704, seed=1))
+    read, ups, weight = drawn(1, 333, 300), drawn(1, 333, 300, seed=3), drawn(300, seed=4)
+    for function in (
+        lambda rows: kernels.multiply(rows, packed, columns, 704),
+        lambda rows: kernels.rms_norm(rows, weight, 1e-6),
+        lambda rows: kernels.gate(rows, ups[:, : rows.shape[1]], 1.0, 0.0),
+    ):
+        whole = function(read)
+        for rows in (1, 2, 5, 14, 16, 31, 129):
+            assert torch.equal(function(read[:, :rows]), whole[:, :rows])
+
+
+@needs_numba
+@pytest.mark.parametrize("width", [1, 33, 576])
+def test_norms_and_gates_are_those_of_pytorch(width: int) -> None:
+    read, weight = 5 * drawn(1, 9, width), drawn(width, seed=1)
+    found = kernels.rms_norm(read, weight, 1e-6)
+    torch.testing.assert_close(found, F.rms_norm(read, (width,), weight, 1e-6))
+    both = 9 * drawn(1, 9, 2 * width, seed=2)  # gates and ups in one product
+    gates, ups = both.split(width, -1)
+    for expected, linear, cubic in (
+        (F.silu(gates) * ups, 1.0, 0.0),
+        (F.gelu(gates, approximate="tanh") * ups, 1.5957691, 0.044715),
+    ):
+        torch.testing.assert_close(kernels.gate(gates, ups, linear, cubic), expected, rtol=1e-5, atol=1e-5)
+
+
+@needs_numba
+@pytest.mark.parametrize("damage", [float("nan"), float("inf"), -float("inf")])
+def test_norms_gates_and_products_keep_what_is_not_finite(damage: float) -> None:
+    read, ones = torch.ones((1, 2, 40)), torch.ones((1, 2, 40))
+    read[0, 1, 3] = damage
+    product = kernels.multiply(read, *kernels.pack(torch.ones((5, 40)), None), 5)
+    norm, gate = kernels.rms_norm(read, ones[0, 0], 1e-6), kernels.gate(ones, read, 1.0, 0.0)
+    for found in (product, norm, gate):
+        assert found[0, 0].isfinite().all()
+        assert not found[0, 1].isfinite().all()
+    assert not kernels.gate(read, ones, 1.0, 0.0)[0, 1].isfinite().all() or damage < 0
+
+
+@needs_numba
+def test_rotary_embeddings_are_those_of_transformers() -> None:
+    angles = 3 * drawn(1, 5, 8).repeat(1, 1, 2)
+    product = drawn(1, 5, 96, seed=1)  # four heads of queries and two of keys in one product
+    query, key = (part.unflatten(-1, (-1, 16)).transpose(1, 2) for part in product.split((64, 32), -1))
+    expected = apply_rotary_pos_emb(query, key, angles.cos(), angles.sin())
+    for given in ((query, key), (query.contiguous(), key.contiguous())):
+        torch.testing.assert_close(kernels.rotate(*given, angles.cos(), angles.sin()), expected)
+
+
+@needs_numba
+def test_keys_and_values_are_kept_where_they_belong() -> None:
+    keys, values = drawn(1, 2, 3, 8), drawn(1, 2, 3, 4, seed=1)
+    kept_keys, kept_values = torch.zeros((4, 2, 9, 8)), torch.zeros((4, 2, 9, 4))
+    slots, places = np.array([2, 0, 2]), np.array([7, 1, 8])
+    kernels.keep(keys, values, slots, places, kept_keys, kept_values)
+    for kept, states in ((kept_keys, keys), (kept_values, values)):
+        expected = torch.zeros_like(kept)
+        expected[slots, :, places] = states[0].transpose(0, 1)
+        assert torch.equal(kept, expected)
+
+
+@needs_numba
+def test_an_adapter_adds_to_its_own_rows() -> None:
+    read, found = drawn(1, 4, 60)[..., 10:30], drawn(1, 4, 50, seed=1)[..., :12]
+    down, down_bias, up, up_bias = drawn(3, 5, 20), drawn(3, 5), drawn(3, 5, 12), drawn(3, 12)
+    expected = found.clone()
+    for first, slot in ((0, 2), (3, 0)):
+        hidden = F.linear(read[0, first], down[slot], down_bias[slot])
+        expected[0, first] += hidden @ up[slot] + up_bias[slot]
+    kernels.add_low_rank(read, np.array([0, 3]), np.array([2, 0]), down, down_bias, up, up_bias, found)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    ("family", "norms", "gates"),
+    [("llama", 5, 2), ("qwen3", 9, 2), ("gpt2", 0, 0), ("granite", 5, 2), ("gemma2", 0, 2), ("cohere", 0, 2)],
+)
+def test_layers_are_taken_by_what_they_give(family: str, norms: int, gates: int) -> None:
+    """Norms of Gemma add one to their weights; Cohere's take the mean away."""
+    model = tiny(family)
+    fused = FusedLayers(model)
+    with fused.lent():
+        changed = [type(module).__name__ for module in model.modules() if "forward" in vars(module)]
+    assert (sum("Norm" in name for name in changed), sum("MLP" in name for name in changed)) == (norms, gates)
+    assert len(fused.pairs) == gates
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+@needs_numba
+def test_a_norm_with_something_more_is_left_alone() -> None:
+    model = tiny("llama")
+
+    class HalvedRMSNorm(type(model.model.norm)):  # type: ignore[misc]
+        def forward(self, read: Tensor) -> Tensor:
+            halved: Tensor = super().forward(read) / 2
+            return halved
+
+    model.model.norm.__class__ = HalvedRMSNorm
+    with FusedLayers(model).lent():
+        assert "forward" not in vars(model.model.norm)
+        assert "forward" in vars(model.model.layers[0].input_layernorm)
+
+
+@needs_numba
 @pytest.mark.parametrize(("heads", "sharing", "size"), [(4, 4, 8), (9, 3, 64), (8, 1, 16)])
 def test_the_kernel_sees_what_attention_sees(heads: int, sharing: int, size: int) -> None:
-    pytest.importorskip("numba", reason="the extra `fast` is not installed")
     generator = torch.Generator().manual_seed(0)
     key, value = torch.randn((2, 3, sharing, PLACES, size), generator=generator)
     query = 3 * torch.randn((1, heads, 5, size), generator=generator)
@@ -38,10 +184,10 @@ def test_the_kernel_sees_what_attention_sees(heads: int, sharing: int, size: int
     assert not found[2].any()
 
 
+@needs_numba
 @pytest.mark.parametrize("damage", [float("nan"), float("inf"), 3e38])
 @pytest.mark.parametrize("where", ["query", "key"])
 def test_what_is_not_finite_stays_so(damage: float, where: str) -> None:
-    pytest.importorskip("numba", reason="the extra `fast` is not installed")
     key, value, query = torch.ones((3, 2, 4, PLACES, 8)).unbind()
     query = query[:1, :, :1].clone()
     (query if where == "query" else key[0, :, 3:4])[..., 0, 0] = damage
@@ -51,6 +197,7 @@ def test_what_is_not_finite_stays_so(damage: float, where: str) -> None:
     assert not found.isfinite().any()
 
 
+@needs_numba
 def test_without_numba_answers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [Request(prompt=prompt, max_new_tokens=12) for prompt in prompts(4)]
     with Engine(tiny("mistral"), Ids(2), slots=3) as engine:

@@ -1,12 +1,13 @@
-"""Weights of linear layers in the layout that oneDNN multiplies by fastest, made once for many steps.
+"""Weights of linear layers in the layout that is multiplied by fastest, made once for many steps.
 
 A step multiplies a few rows by every weight of the model, and on a CPU most of its time goes into bringing
-those weights along. Laid out beforehand they come two to three times as fast, and prompts are read in two
-thirds of the time (measured on AMD EPYC, fp32; docs/log.md). It takes the memory of the weights once more.
+those weights along. oneDNN brings those that it has laid out two to three times as fast as others, and where
+Numba is installed a kernel of ours takes a quarter less again (`kernels.products`; docs/log.md). It takes the
+memory of the weights once more.
 
 Narrow layers that read the same tensor (queries, keys and values) are multiplied as one, in two thirds of the
-time. Wide ones (gate and up) are only where a kernel follows that reads parts of rows; for PyTorch's functions
-that costs more than is won.
+time. Wide ones (gate and up) are only where a kernel follows that reads parts of rows; to PyTorch's functions
+such parts cost more than is won.
 """
 
 from __future__ import annotations
@@ -33,19 +34,26 @@ _NARROW = 3
 
 @dataclass(eq=False, slots=True)
 class _Group:
-    """Linear layers that read the same tensor, and their weights, laid out as one; None before that.
+    """Linear layers that read the same tensor, and their weights, laid out as one.
 
     Attributes:
+        panels: weights and biases for the kernel. packed, bias: for oneDNN, where there is none.
         spans: where each has its part of the product, and how wide it is.
         read, product: of layers that were asked for their part, while others are still to be.
     """
 
     modules: list[Any]
     spans: list[tuple[int, int]]
+    panels: tuple[Any, Any] | None = None
     packed: Tensor | None = None
     bias: Tensor | None = None
     read: Tensor | None = None
     product: Tensor | None = None
+
+    @property
+    def width(self) -> int:
+        """Of the product."""
+        return sum(self.spans[-1])
 
     def pack(self) -> None:
         weights = [_dense(module) for module in self.modules]
@@ -55,15 +63,14 @@ class _Group:
             pairs = zip(weights, biases, strict=True)
             self.bias = torch.cat([w.new_zeros(len(w)) if b is None else b.detach() for w, b in pairs])
         if kernels.usable(whole):
-            self.packed, self.bias = kernels.pack(whole, self.bias)
+            self.panels = kernels.pack(whole, self.bias)
         else:
             self.packed = torch.ops.mkldnn._reorder_linear_weight(whole)
 
     def multiply(self, read: Tensor) -> Tensor:
         """[..., in] → [..., out of all]"""
-        assert self.packed is not None
-        if kernels.usable(read) and self.bias is not None:
-            return kernels.multiply(read, self.packed, self.bias, sum(width for _, width in self.spans))
+        if self.panels is not None:
+            return kernels.multiply(read, *self.panels, self.width)
         multiply = torch.ops.mkldnn._linear_pointwise.default  # looked up late: not every build has it
         return multiply(read, self.packed, self.bias, "none", [], "")  # type: ignore[no-any-return]
 
@@ -138,7 +145,7 @@ class PackedLinears:
     @property
     def nbytes(self) -> int:
         """Bytes that are taken."""
-        packed = [group for group in self._groups if group.packed is not None]
+        packed = [group for group in self._groups if group.panels or group.packed is not None]
         return sum(module.weight.nbytes for group in packed for module in group.modules)
 
     def pack(self) -> None:
@@ -162,7 +169,7 @@ class PackedLinears:
                 for module in group.modules:
                     del module.forward
                 del _groups[name]
-                group.packed = group.bias = group.read = group.product = None
+                group.panels = group.packed = group.bias = group.read = group.product = None
 
 
 def _forward_of(module: Any, number: int, group: _Group, name: int) -> Callable[[Tensor], Tensor]:

@@ -37,21 +37,21 @@ def usable(*tensors: Tensor) -> bool:
     )
 
 
-def pack(weights: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Weights [out, in] and their bias [out] in panels, as `multiply` wants them."""
+def pack(weights: Tensor, bias: Tensor | None) -> tuple[Any, Any]:
+    """Weights [out, in] and their bias [out], in panels as `multiply` wants them: arrays."""
     panel = _products().PANEL
     missing = -len(weights) % panel
-    packed = pad(weights, (0, 0, 0, missing)).unflatten(0, (-1, panel)).transpose(1, 2).contiguous()
+    packed = pad(weights, (0, 0, 0, missing)).view(-1, panel, weights.shape[1]).transpose(1, 2).contiguous()
     none = weights.new_zeros(len(weights)) if bias is None else bias.detach()
-    return packed, pad(none, (0, missing))
+    return packed.numpy(), pad(none, (0, missing)).numpy()
 
 
-def multiply(read: Tensor, packed: Tensor, bias: Tensor, out: int) -> Tensor:
+def multiply(read: Tensor, packed: Any, bias: Any, out: int) -> Tensor:
     """[..., in] → [..., out]"""
     rows = read.reshape(-1, read.shape[-1]).contiguous()
     found = rows.new_empty((len(rows), out))
     _share(rows.numel() * out // SUMS)
-    _products().multiply(rows.view(-1).numpy(), rows.shape[1], packed.numpy(), bias.numpy(), found.numpy())
+    _products().multiply(rows.view(-1).numpy(), rows.shape[1], packed, bias, found.numpy())
     return found.view(*read.shape[:-1], out)
 
 
@@ -77,26 +77,32 @@ def attend(
     rows = query[0].transpose(0, 1).contiguous()
     scale = np.float32(size**-0.5 if scaling is None else scaling)
     _share(looked_at * query.shape[1] * size)
-    kernel(rows.numpy(), key.numpy(), value.numpy(), *where, scale, found.numpy())
+    kernel(rows.numpy(), key.numpy(), value.numpy(), where, scale, found.numpy())
 
 
 def keep(
     keys: Tensor, values: Tensor, slots: Any, places: Any, kept_keys: Tensor, kept_values: Tensor
 ) -> None:
-    """Writes [1, heads, tokens, size] to places of slots, [slots, heads, places, size]; slots, places: int64."""
+    """Writes [1, heads, tokens, size] to places of slots, [slots, heads, places, size]."""
     _share(keys.numel() + values.numel())
     _kernels().keep(
         *_rows(keys), *_rows(values), slots, places, kept_keys.numpy(), kept_values.numpy()
     )  # fmt: skip
 
 
-def rotate(read: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Rotary embedding of [1, heads, tokens, size] by [1, tokens, size]."""
-    _, heads, tokens, size = read.shape
-    found = read.new_empty((tokens, heads, size))
-    _share(read.numel())
-    _kernels().rotate(*_rows(read), cosines[0].numpy(), sines[0].numpy(), found.numpy())
-    return found.transpose(0, 1)[None]
+def rotate(query: Tensor, key: Tensor, cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotary embedding of [1, heads, tokens, size] and [1, key heads, tokens, size] by [1, tokens, size]."""
+    found = [each.new_empty((each.shape[2], each.shape[1], each.shape[3])) for each in (query, key)]
+    _share(query.numel() + key.numel())
+    _kernels().rotate(
+        *_rows(query),
+        *_rows(key),
+        cosines[0].numpy(),
+        sines[0].numpy(),
+        *(each.numpy() for each in found),
+    )
+    rotated_query, rotated_key = (each.transpose(0, 1)[None] for each in found)
+    return rotated_query, rotated_key
 
 
 def rms_norm(read: Tensor, weight: Tensor, epsilon: float) -> Tensor:
@@ -130,7 +136,7 @@ def add_low_rank(
     up_bias: Tensor,
     found: Tensor,
 ) -> None:
-    """Adds to tokens of `found`, [1, tokens, out], what their slots' adapters make of `read`, [1, tokens, in].
+    """Adds to tokens of `found`, [1, tokens, out], what adapters make of `read`, [1, tokens, in].
 
     Args:
         firsts, slots: [n] int64, where the tokens stand in the pass, and their slots.
@@ -161,10 +167,10 @@ def _rows(states: Tensor) -> tuple[Any, int]:
 
 
 def _share(work: int) -> None:
-    """Sets how many threads the next kernel has."""
+    """Sets how many threads the next kernel of this thread has."""
     numba = _numba()
-    most = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
-    numba.set_num_threads(1 if work <= SMALL else most)
+    most = 1 if work <= SMALL else min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    numba.np.ufunc.parallel._set_num_threads(most)  # the public function looks after locks first, for 15 µs
 
 
 @cache
@@ -179,6 +185,7 @@ def _numba() -> Any:
     log.info("compiling what is computed beside products (once, then it is cached)")
     try:
         _try_out()
+        numba.np.ufunc.parallel._set_num_threads(1)
         if numba.threading_layer() != "workqueue":
             return numba
         problem = "its threads serve one caller only here"
@@ -189,12 +196,14 @@ def _numba() -> Any:
     return None
 
 
+@cache
 def _kernels() -> ModuleType:
     from hanji.generation.kernels import compiled
 
     return compiled
 
 
+@cache
 def _products() -> ModuleType:
     from hanji.generation.kernels import products
 
@@ -206,11 +215,11 @@ def _try_out() -> None:
     kernels, one, first = _kernels(), np.ones(2, np.float32), np.zeros(1, np.int64)
     states, kept = one.reshape(1, 1, 2), one.reshape(1, 1, 1, 2).copy()
     scale = np.float32(1)
-    packed, bias = (each.numpy() for each in pack(torch.ones((1, 2)), None))
+    packed, bias = pack(torch.ones((1, 2)), None)
     _products().multiply(one, 2, packed, bias, np.empty((1, 1), np.float32))
-    kernels.attention(1, 2)(states, kept, kept, first, first, first, first + 1, scale, states.copy())
+    kernels.attention(1, 2)(states, kept, kept, np.array([[0], [0], [0], [1]]), scale, states.copy())
     kernels.keep(one, 2, one, 2, first, first, kept, kept.copy())
-    kernels.rotate(one, 2, states[0], states[0], states.copy())
+    kernels.rotate(one, 2, one, 2, states[0], states[0], states.copy(), states.copy())
     kernels.rms_norm(states[0], one, scale, states[0].copy())
     kernels.gate(one, 2, one, 2, scale, scale, states[0].copy())
     kernels.add_low_rank(one, 2, first, first, states, states[0], states, states[0], 2, one.copy())

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
 
 import numba
 import numpy as np
@@ -53,8 +52,9 @@ def exponentials(values, powers):  # type: ignore[no-untyped-def]
 def attention(groups: int, size: int) -> Callable[..., None]:
     """For so many heads that share a key, of this size: constants, so that loops are unrolled."""
 
-    def one_token_each(query, keys, values, firsts, slots, begins, ends, scale, found):  # type: ignore[no-untyped-def]
+    def one_token_each(query, keys, values, where, scale, found):  # type: ignore[no-untyped-def]
         sharing = keys.shape[1]
+        firsts, slots, begins, ends = where[0], where[1], where[2], where[3]
         for number in numba.prange(len(firsts) * sharing):
             one, head = number // sharing, number % sharing
             begin, count = begins[one], ends[one] - begins[one]
@@ -106,22 +106,29 @@ def keep(keys, key_stride, values, value_stride, slots, places, kept_keys, kept_
                 value_place[index] = value[index]
 
 
+@numba.njit(boundscheck=False, error_model="numpy")
+def _rotate_heads(read, cosine, sine, out):  # type: ignore[no-untyped-def]
+    """read: flat. out: [heads, size]"""
+    heads, size = out.shape
+    half = size // 2
+    for head in range(heads):
+        one, turned = read[head * size :], out[head]
+        for index in range(half):
+            first, second = one[index], one[half + index]
+            turned[index] = first * cosine[index] - second * sine[index]
+            turned[half + index] = second * cosine[half + index] + first * sine[half + index]
+
+
 @parallel
-def rotate(flat, stride, cosines, sines, found):  # type: ignore[no-untyped-def]
+def rotate(queries, query_stride, keys, key_stride, cosines, sines, found_queries, found_keys):  # type: ignore[no-untyped-def]
     """Rotary embedding (Su et al. 2021) of rows of [heads, size], whose halves are pairs.
 
     cosines, sines: [rows, size]. found: [rows, heads, size].
     """
-    heads, size = found.shape[1:]
-    half = size // 2
-    for number in numba.prange(len(found)):
+    for number in numba.prange(len(cosines)):
         cosine, sine = cosines[number], sines[number]
-        for head in range(heads):
-            read, out = flat[number * stride + head * size :], found[number, head]
-            for index in range(half):
-                first, second = read[index], read[half + index]
-                out[index] = first * cosine[index] - second * sine[index]
-                out[half + index] = second * cosine[half + index] + first * sine[half + index]
+        _rotate_heads(queries[number * query_stride :], cosine, sine, found_queries[number])
+        _rotate_heads(keys[number * key_stride :], cosine, sine, found_keys[number])
 
 
 @parallel
@@ -140,7 +147,7 @@ def rms_norm(rows, weight, epsilon, found):  # type: ignore[no-untyped-def]
 
 @parallel
 def gate(gates, gate_stride, ups, up_stride, linear, cubic, found):  # type: ignore[no-untyped-def]
-    """x · sigmoid(linear · x · (1 + cubic · x²)) · up, for x of the gate (Shazeer 2020). found: [rows, width]."""
+    """x · sigmoid(linear · x · (1 + cubic · x²)) · up, x of gates (Shazeer 2020). found: [rows, width]."""
     width = found.shape[1]
     for number in numba.prange(len(found)):
         read, up = gates[number * gate_stride :], ups[number * up_stride :]

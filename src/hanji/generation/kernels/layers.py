@@ -1,4 +1,4 @@
-"""Norms, gates and rotary embeddings of a model, found by trying them, and computed by kernels in its passes."""
+"""Norms, gates and rotary embeddings of a model, found by trying them, and computed by kernels in passes."""
 
 from __future__ import annotations
 
@@ -91,29 +91,30 @@ def _epsilon(module: Any) -> float | None:
     epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     if "RMSNorm" not in type(module).__name__ or not isinstance(epsilon, float):
         return None
-    weights = list(module.parameters())
-    if len(weights) != 1 or weights[0].dim() != 1 or getattr(module, "weight", None) is not weights[0]:
+    weights = dict(module.named_parameters())
+    if list(weights) != ["weight"] or weights["weight"].dim() != 1:
         return None
-    read = _drawn(2, len(weights[0]))
-    return epsilon if _agree(module(read), kernels.rms_norm(read, weights[0], epsilon)) else None
+    read = _drawn(2, len(weights["weight"]))
+    return epsilon if _agree(module(read), kernels.rms_norm(read, weights["weight"], epsilon)) else None
 
 
-def _gate(module: Any) -> tuple[float, float] | None:
+def _gate(module: nn.Module) -> tuple[float, float] | None:
     """Of a feed-forward network with a gate that kernels know; None of whatever else."""
     children = dict(module.named_children())
-    if not {"gate_proj", "up_proj", "down_proj", "act_fn"} == set(children):
+    if set(children) != {"gate_proj", "up_proj", "down_proj", "act_fn"}:
         return None
     ups = _drawn(1, 2, 64)
     gates, act = 3 * ups.flip(1), children["act_fn"]
+    kind: Any = type(module)
     with torch.inference_mode():
         for gate in _GATES.values():
-            if _agree(act(gates) * ups, kernels.gate(gates, ups, *gate)) and _is_gated(type(module)):
+            if _agree(act(gates) * ups, kernels.gate(gates, ups, *gate)) and _is_gated(kind):
                 return gate
     return None
 
 
 @cache
-def _is_gated(kind: type[nn.Module]) -> bool:
+def _is_gated(kind: Any) -> bool:
     """Whether such a network is down(act(gate) · up), tried with functions in place of its layers."""
     network: Any = kind.__new__(kind)
     nn.Module.__init__(network)
@@ -145,7 +146,7 @@ def _replace_rotary(module: ModuleType) -> None:
     ) -> tuple[Tensor, Tensor]:
         is_plain = not rest and not named and cos.shape == (1, q.shape[2], q.shape[3])
         if is_plain and len(q) == 1 and q.shape[3] == k.shape[3] and cos.is_contiguous() and _is_on(q):
-            return kernels.rotate(q, cos, sin), kernels.rotate(k, cos, sin)
+            return kernels.rotate(q, k, cos, sin)
         return own(q, k, cos, sin, *rest, **named)  # type: ignore[no-any-return]
 
     query, key, angles = _drawn(1, 2, 3, 8), _drawn(1, 1, 3, 8), _drawn(1, 3, 4).repeat(1, 1, 2)
@@ -154,7 +155,7 @@ def _replace_rotary(module: ModuleType) -> None:
         expected = own(query, key, cosines, sines)
     except Exception:  # it takes other things
         return
-    found = [kernels.rotate(each, cosines, sines) for each in (query, key)]
+    found = kernels.rotate(query, key, cosines, sines)
     if all(_agree(*pair) for pair in zip(expected, found, strict=True)):
         vars(module)[_ROTARY] = apply_rotary_pos_emb
 

@@ -1,10 +1,10 @@
-"""Products of a few rows with weights that are read from memory once, in fp32. Imported where Numba is installed.
+"""Products of a few rows with weights that are read from memory once, in fp32; for Numba.
 
 A step multiplies some rows by all weights of a model, so it takes as long as memory takes to bring them.
-Weights lie in panels of as many columns as two vectors of the processor hold, row after row of a panel side by
-side. A tile of rows is multiplied by a panel while its sums stay in registers (Goto and van de Geijn 2008,
-"Anatomy of High-Performance Matrix Multiplication"). Each sum is one chain of fused multiply-adds in the
-order of its terms, whatever tile its row is in: products are batch-invariant on every processor.
+Weights lie in panels of as many columns as two vectors of the processor hold, a panel's rows side by side. A
+tile of rows is multiplied by a panel while its sums stay in registers (Goto and van de Geijn 2008, "Anatomy
+of High-Performance Matrix Multiplication"). Each sum is one chain of fused multiply-adds in the order of its
+terms, whatever tile its row is in: products are batch-invariant on every processor.
 
 LLVM makes good code of such a tile only if told which vectors there are, so it is written in its own terms.
 """
@@ -23,7 +23,7 @@ from hanji.generation.kernels.compiled import parallel
 
 
 def _vectors() -> tuple[int, int]:
-    """Numbers in a vector, and rows of a tile: sums, two vectors of weights and one of a row fill the registers."""
+    """Numbers in a vector, and rows of a tile: its sums, two vectors of weights and one of a row are kept."""
     features = binding.get_host_cpu_features()
     if features.get("avx512f"):
         return 16, 14  # 32 registers
@@ -39,8 +39,10 @@ _AHEAD = 32
 
 
 @intrinsic
-def _tile(context, read, weights, bias, found, rows, depth, read_stride, found_stride):  # type: ignore[no-untyped-def]
-    """Rows of `found` become those of `read` times a panel, plus its bias; each begins where its pair says."""
+def _tile(  # type: ignore[no-untyped-def]
+    _context, read, weights, bias, found, rows, depth, read_stride, found_stride
+):
+    """Rows of `found` become those of `read` times a panel, plus its bias; pairs say where each begins."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         pointers = []
