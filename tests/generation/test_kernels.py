@@ -23,6 +23,12 @@ needs_numba = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def compiles() -> None:
+    if not kernels.usable(torch.ones(1)):
+        pytest.skip("Numba compiles nothing here: the extra `fast` or its libgomp is not installed")
+
+
 def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
@@ -35,7 +41,6 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-@needs_numba
 @pytest.mark.parametrize("out", [1, 31, 32, 100, 704])
 @pytest.mark.parametrize("into", [1, 17, 300])
 @pytest.mark.parametrize("has_bias", [False, True])
@@ -48,14 +53,12 @@ def test_a_product_is_that_of_pytorch(out: int, into: int, has_bias: bool, threa
         torch.testing.assert_close(found, F.linear(read, weights, bias), rtol=1e-5, atol=1e-5)
 
 
-@needs_numba
 def test_a_product_of_a_part_of_rows_is_right() -> None:
     weights, read = drawn(40, 20), drawn(1, 7, 60)[..., 20:40]
     found = kernels.multiply(read, *kernels.pack(weights, None), 40)
     torch.testing.assert_close(found, F.linear(read, weights), rtol=1e-5, atol=1e-5)
 
 
-@needs_numba
 def test_bits_of_a_row_are_the_same_in_any_company(threads: int) -> None:
     packed, columns = kernels.pack(drawn(704, 300), drawn(704, seed=1))
     read, ups, weight = drawn(1, 333, 300), drawn(1, 333, 300, seed=3), drawn(300, seed=4)
@@ -69,7 +72,6 @@ def test_bits_of_a_row_are_the_same_in_any_company(threads: int) -> None:
             assert torch.equal(function(read[:, :rows]), whole[:, :rows])
 
 
-@needs_numba
 @pytest.mark.parametrize("width", [1, 33, 576])
 def test_norms_and_gates_are_those_of_pytorch(width: int) -> None:
     read, weight = 5 * drawn(1, 9, width), drawn(width, seed=1)
@@ -84,7 +86,6 @@ def test_norms_and_gates_are_those_of_pytorch(width: int) -> None:
         torch.testing.assert_close(kernels.gate(gates, ups, linear, cubic), expected, rtol=1e-5, atol=1e-5)
 
 
-@needs_numba
 @pytest.mark.parametrize("damage", [float("nan"), float("inf"), -float("inf")])
 def test_norms_gates_and_products_keep_what_is_not_finite(damage: float) -> None:
     read, ones = torch.ones((1, 2, 40)), torch.ones((1, 2, 40))
@@ -97,7 +98,6 @@ def test_norms_gates_and_products_keep_what_is_not_finite(damage: float) -> None
     assert not kernels.gate(read, ones, 1.0, 0.0)[0, 1].isfinite().all() or damage < 0
 
 
-@needs_numba
 def test_rotary_embeddings_are_those_of_transformers() -> None:
     angles = 3 * drawn(1, 5, 8).repeat(1, 1, 2)
     product = drawn(1, 5, 96, seed=1)  # four heads of queries and two of keys in one product
@@ -107,7 +107,6 @@ def test_rotary_embeddings_are_those_of_transformers() -> None:
         torch.testing.assert_close(kernels.rotate(*given, angles.cos(), angles.sin()), expected)
 
 
-@needs_numba
 def test_keys_and_values_are_kept_where_they_belong() -> None:
     keys, values = drawn(1, 2, 3, 8), drawn(1, 2, 3, 4, seed=1)
     kept_keys, kept_values = torch.zeros((4, 2, 9, 8)), torch.zeros((4, 2, 9, 4))
@@ -119,7 +118,6 @@ def test_keys_and_values_are_kept_where_they_belong() -> None:
         assert torch.equal(kept, expected)
 
 
-@needs_numba
 def test_an_adapter_adds_to_its_own_rows() -> None:
     read, found = drawn(1, 4, 60)[..., 10:30], drawn(1, 4, 50, seed=1)[..., :12]
     down, down_bias, up, up_bias = drawn(3, 5, 20), drawn(3, 5), drawn(3, 5, 12), drawn(3, 12)
@@ -131,7 +129,6 @@ def test_an_adapter_adds_to_its_own_rows() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@needs_numba
 @pytest.mark.parametrize(
     ("family", "norms", "gates"),
     [("llama", 5, 2), ("qwen3", 9, 2), ("gpt2", 0, 0), ("granite", 5, 2), ("gemma2", 0, 2), ("cohere", 0, 2)],
@@ -147,7 +144,6 @@ def test_layers_are_taken_by_what_they_give(family: str, norms: int, gates: int)
     assert not any("forward" in vars(module) for module in model.modules())
 
 
-@needs_numba
 def test_a_norm_with_something_more_is_left_alone() -> None:
     model = tiny("llama")
 
@@ -162,7 +158,6 @@ def test_a_norm_with_something_more_is_left_alone() -> None:
         assert "forward" in vars(model.model.layers[0].input_layernorm)
 
 
-@needs_numba
 @pytest.mark.parametrize(("heads", "sharing", "size"), [(4, 4, 8), (9, 3, 64), (8, 1, 16)])
 def test_the_kernel_sees_what_attention_sees(heads: int, sharing: int, size: int) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -184,7 +179,6 @@ def test_the_kernel_sees_what_attention_sees(heads: int, sharing: int, size: int
     assert not found[2].any()
 
 
-@needs_numba
 @pytest.mark.parametrize("damage", [float("nan"), float("inf"), 3e38])
 @pytest.mark.parametrize("where", ["query", "key"])
 def test_what_is_not_finite_stays_so(damage: float, where: str) -> None:
@@ -197,7 +191,6 @@ def test_what_is_not_finite_stays_so(damage: float, where: str) -> None:
     assert not found.isfinite().any()
 
 
-@needs_numba
 def test_without_numba_answers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [Request(prompt=prompt, max_new_tokens=12) for prompt in prompts(4)]
     with Engine(tiny("mistral"), Ids(2), slots=3) as engine:
