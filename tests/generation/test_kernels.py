@@ -15,6 +15,7 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from generation.test_engine import prompts
 from hanji.generation import Engine, Request, kernels
 from hanji.generation.kernels.layers import FusedLayers
+from hanji.generation.slots import Step, at
 from tiny_models import Ids, tiny
 
 PLACES = 70
@@ -156,6 +157,26 @@ def test_a_norm_with_something_more_is_left_alone() -> None:
     with FusedLayers(model).lent():
         assert "forward" not in vars(model.model.norm)
         assert "forward" in vars(model.model.layers[0].input_layernorm)
+
+
+def test_a_layer_that_is_asked_for_more_gives_it() -> None:
+    """As gated norms are, by those of their sequences, and experts by rows."""
+    model = tiny("llama")
+
+    class GatedRMSNorm(type(model.model.norm)):  # type: ignore[misc]
+        def forward(self, read: Tensor, gate: Tensor | None = None) -> Tensor:
+            normal: Tensor = super().forward(read)
+            return normal if gate is None else normal * gate
+
+    norm, mlp = model.model.norm, model.model.layers[0].mlp
+    norm.__class__ = GatedRMSNorm
+    read = drawn(1, 4, 32)
+    step = Step(torch.zeros(1, 4), torch.zeros(4), torch.zeros(4), 4, ())
+    with torch.inference_mode(), FusedLayers(model).lent(), at(step):
+        assert {"forward"} <= set(vars(norm)) & set(vars(mlp))
+        torch.testing.assert_close(norm(read, 2 * read), norm(read) * 2 * read)
+        torch.testing.assert_close(norm(read, gate=read), norm(read) * read)
+        torch.testing.assert_close(mlp(read[0, :1]), mlp(read)[0, :1])
 
 
 @pytest.mark.parametrize(("heads", "sharing", "size"), [(4, 4, 8), (9, 3, 64), (8, 1, 16)])

@@ -23,18 +23,14 @@ log = logging.getLogger(__name__)
 
 SMALL = 2**16
 """Numbers up to which one thread does all: others would be waited for longer than they help."""
-
-
 SUMS = 8
-"""Products that are summed in the time of one other number."""
+"""Multiplications of a product that take the time of one number elsewhere."""
 
 
 def usable(*tensors: Tensor) -> bool:
     """Whether kernels compute with such tensors."""
-    return (
-        all(one.device.type == "cpu" and one.dtype == torch.float32 for one in tensors)
-        and _numba() is not None
-    )
+    fits = all(one.is_cpu and one.dtype == torch.float32 for one in tensors)
+    return fits and _numba() is not None
 
 
 def pack(weights: Tensor, bias: Tensor | None) -> tuple[Any, Any]:
@@ -85,22 +81,16 @@ def keep(
 ) -> None:
     """Writes [1, heads, tokens, size] to places of slots, [slots, heads, places, size]."""
     _share(keys.numel() + values.numel())
-    _kernels().keep(
-        *_rows(keys), *_rows(values), slots, places, kept_keys.numpy(), kept_values.numpy()
-    )  # fmt: skip
+    kept = (kept_keys.numpy(), kept_values.numpy())
+    _kernels().keep(*_rows(keys), *_rows(values), slots, places, *kept)
 
 
 def rotate(query: Tensor, key: Tensor, cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor]:
     """Rotary embedding of [1, heads, tokens, size] and [1, key heads, tokens, size] by [1, tokens, size]."""
     found = [each.new_empty((each.shape[2], each.shape[1], each.shape[3])) for each in (query, key)]
     _share(query.numel() + key.numel())
-    _kernels().rotate(
-        *_rows(query),
-        *_rows(key),
-        cosines[0].numpy(),
-        sines[0].numpy(),
-        *(each.numpy() for each in found),
-    )
+    angles = (cosines[0].numpy(), sines[0].numpy())
+    _kernels().rotate(*_rows(query), *_rows(key), *angles, *(each.numpy() for each in found))
     rotated_query, rotated_key = (each.transpose(0, 1)[None] for each in found)
     return rotated_query, rotated_key
 
@@ -110,9 +100,8 @@ def rms_norm(read: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     rows = read.reshape(-1, read.shape[-1])
     found = torch.empty_like(rows)
     _share(rows.numel())
-    _kernels().rms_norm(
-        rows.contiguous().numpy(), weight.detach().numpy(), np.float32(epsilon), found.numpy()
-    )
+    given = (rows.contiguous().numpy(), weight.detach().numpy(), np.float32(epsilon))
+    _kernels().rms_norm(*given, found.numpy())
     return found.view(read.shape)
 
 
@@ -120,9 +109,8 @@ def gate(gates: Tensor, ups: Tensor, linear: float, cubic: float) -> Tensor:
     """x · sigmoid(linear · x · (1 + cubic · x²)) · up, of [1, tokens, width] both."""
     found = gates.new_empty(gates.shape)
     _share(gates.numel())
-    _kernels().gate(
-        *_flat(gates), *_flat(ups), np.float32(linear), np.float32(cubic), found[0].numpy()
-    )  # fmt: skip
+    factors = (np.float32(linear), np.float32(cubic))
+    _kernels().gate(*_flat(gates), *_flat(ups), *factors, found[0].numpy())
     return found
 
 

@@ -63,8 +63,12 @@ class FusedLayers:
 def _lend(lent: ExitStack, module: Any, other: Callable[[Tensor], Tensor]) -> None:
     own = module.forward
 
-    def forward(read: Tensor) -> Tensor:
-        return other(read) if read.shape[0] == 1 and _is_on(read) else own(read)
+    def forward(*inputs: Any, **named: Any) -> Any:
+        if len(inputs) == 1 and not named:
+            (read,) = inputs
+            if read.dim() > 2 and len(read) == 1 and _is_on(read):
+                return other(read)
+        return own(*inputs, **named)
 
     module.forward = forward
     lent.callback(vars(module).pop, "forward")
