@@ -5,8 +5,10 @@
 `peers`: 64 requests of uneven prompts (16 to 200 tokens) and answers (8 to 120, no token ends them), greedy,
 fp32, at concurrency 1 and 16. So many requests are on their way at a time; the next is sent when one is
 answered. Slots are as many. Peers are transformers' `generate` in static batches (`static`), its continuous
-batching (`continuous`), llama.cpp in F32 (`llama.cpp`), and vLLM's build for CPU (`vllm`, named only where it
-is meant: its environment takes gigabytes). Nobody keeps anything of a prompt for the next.
+batching (`continuous`, its cache and passes of a size for these requests and a CPU; `continuous-default`, of
+its own), llama.cpp in F32 (`llama.cpp`), and vLLM's build for CPU (`vllm`; its environment takes gigabytes).
+`continuous-default` and `vllm` are measured where they are named. Nobody keeps anything of a prompt for the
+next.
 
 `prefix`: requests that share 1,024 tokens, answers of 16: prefixes reused beside read anew.
 `adapters`: the uneven requests through eight LoRAs in turn, beside the base alone.
@@ -45,7 +47,7 @@ from hanji.generation.engine import PREFIX_BYTES
 from hanji.tokenizers.tokenizer import Tokenizer
 
 OURS = "benchmarks.workers.generate_ours"
-PEERS = ("static", "continuous", "llama.cpp", "vllm")
+PEERS = ("static", "continuous", "llama.cpp", "continuous-default", "vllm")
 BY_DEFAULT = PEERS[:3]
 PARTS = ("peers", "prefix", "adapters")
 UNEVEN = "requests.json"
@@ -74,8 +76,11 @@ class Ground:
 
     def peer(self, name: str, settings: Mapping[str, Any]) -> Side:
         """A peer, in its environment."""
-        module, python = f"benchmarks.workers.generate_{name.replace('.', '_')}", Path(sys.executable)
-        if name == "llama.cpp":
+        kind, python = name.removesuffix("-default").replace(".", "_"), Path(sys.executable)
+        module = f"benchmarks.workers.generate_{kind}"
+        if kind == "continuous":
+            settings = {**settings, "sized": name == kind}
+        elif name == "llama.cpp":
             python = peer_environment("llama_cpp") / "python"
             if not (self.directory / "model.gguf").exists():
                 export(str(self.directory), "gguf", self.directory / "model.gguf", type="f32")

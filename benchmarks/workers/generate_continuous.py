@@ -2,7 +2,8 @@
 
 `generate_batch` itself has one length for all answers; its manager takes one for each.
 
-Arguments: a folder with the model and requests; as JSON, `slots`, the requests at a time, and `context`.
+Arguments: a folder with the model and requests; as JSON, `slots`, the requests at a time, `context`, and
+`sized`: whether its cache and passes are of a size for these, and a CPU, or as they are by default.
 """
 
 from __future__ import annotations
@@ -28,17 +29,18 @@ NEVER = -1
 class Continuous:
     """A manager that lives as long as the process."""
 
-    def __init__(self, directory: Path, *, slots: int, context: int) -> None:
+    def __init__(self, directory: Path, *, slots: int, context: int, sized: bool) -> None:
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
         pages = -(-context // PAGE) + 1
         self.slots = slots
+        size = ContinuousBatchingConfig(
+            page_size=PAGE, num_blocks=slots * pages, max_batch_tokens=max(BATCH_TOKENS, slots),
+            max_requests_per_batch=slots, allow_block_sharing=False,
+        )  # fmt: skip
         self.manager = model.init_continuous_batching(
             GenerationConfig(do_sample=False, eos_token_id=NEVER, pad_token_id=0),
-            ContinuousBatchingConfig(
-                page_size=PAGE, num_blocks=slots * pages, max_batch_tokens=max(BATCH_TOKENS, slots),
-                max_requests_per_batch=slots, allow_block_sharing=False,
-            ),
-        )  # fmt: skip
+            size if sized else ContinuousBatchingConfig(allow_block_sharing=False),
+        )
         self.manager.warmup()
         self.manager.start()
 
@@ -73,6 +75,6 @@ class Continuous:
 
 if __name__ == "__main__":
     directory, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
-    side = Continuous(directory, slots=settings["slots"], context=settings["context"])
+    side = Continuous(directory, **settings)
     serve_run(directory, side.run)
     side.manager.stop(block=True, timeout=5)
