@@ -14,6 +14,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from hanji.contracts.errors import ModelError
+from hanji.contracts.hub import offline_if_unreachable
 from hanji.contracts.labels import Labels
 from hanji.contracts.protocols import Encoder, Head
 from hanji.models.heads import CLASSES, head_of, new_modules
@@ -99,6 +100,8 @@ def read_config(source: str | Path) -> PretrainedConfig:
     try:
         if path.suffix == ".gguf":
             return AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name)
+        if not path.exists():
+            offline_if_unreachable()
         return AutoConfig.from_pretrained(str(source), trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(

@@ -10,6 +10,7 @@ from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKEN
 from transformers.integrations.gguf.reader import read_gguf_metadata
 
 from hanji.contracts.errors import ModelError
+from hanji.contracts.hub import offline_if_unreachable
 from tokenizers import pre_tokenizers
 
 _GPT2_SPLIT: Final = frozenset(
@@ -37,6 +38,7 @@ def load_hf(source: str | Path) -> PreTrainedTokenizerFast:
         return _load_gguf(path)
     if path.is_dir() or not _could_be_hub_id(str(source)):
         return _load_directory(path)
+    offline_if_unreachable()
     return _checked(_from_pretrained(str(source), str(source)), str(source))
 
 

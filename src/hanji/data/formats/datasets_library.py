@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hanji.contracts.errors import DataError
+from hanji.contracts.hub import offline_if_unreachable
 from hanji.data.records import Record
 
 _BATCH_ROWS = 1024
@@ -48,6 +49,7 @@ def read_hub_dataset(path: str, subset: str | None, split: str | None) -> Iterat
     Raises:
         DataError: the hub cannot be reached, or has no such data set, subset or split.
     """
+    offline_if_unreachable()
     import datasets
 
     try:
