@@ -182,7 +182,7 @@ def test_a_schema_that_nobody_can_keep_to(asked: OpenAI) -> None:
 
 FORMS: list[tuple[dict[str, Any], str]] = [
     ({"json": SCHEMA}, r'\{"word": ?"(one|two)", ?"yes": ?(true|false)\}'),
-    ({"regex": r"a/b [0-9]{2,4}\.\w"}, r"a/b [0-9]{2,4}\.\w"),
+    ({"regex": r"a/b [0-9]{2,4}\.[a-z]"}, r"a/b [0-9]{2,4}\.[a-z]"),
     ({"choice": ["예", "아니오", 'say "no"', "\\/"]}, r'예|아니오|say "no"|\\/'),
     ({"grammar": 'start: "<" WORD ">" | "(" start ")"\nWORD: /[a-c]{2,3}/'}, r"\(*<[a-c]{2,3}>\)*"),
     ({"grammar": '?start: "one" | "two"'}, "one|two"),
