@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers.models.llama import modeling_llama
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from generation.test_engine import prompts
@@ -143,6 +144,16 @@ def test_layers_are_taken_by_what_they_give(family: str, norms: int, gates: int)
     assert (sum("Norm" in name for name in changed), sum("MLP" in name for name in changed)) == (norms, gates)
     assert len(fused.pairs) == gates
     assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_rotary_embeddings_of_a_kind_are_changed_while_an_engine_of_it_is_open() -> None:
+    first, second = Engine(tiny("llama"), Ids(2), slots=2), Engine(tiny("llama"), Ids(2), slots=2)
+    own = modeling_llama.__dict__["apply_rotary_pos_emb"]
+    assert own is not apply_rotary_pos_emb
+    for engine in (first, second):
+        assert modeling_llama.__dict__["apply_rotary_pos_emb"] is own
+        engine.__exit__(None, None, None)
+    assert modeling_llama.__dict__["apply_rotary_pos_emb"] is apply_rotary_pos_emb
 
 
 def test_a_norm_with_something_more_is_left_alone() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -33,6 +35,7 @@ class FusedLayers:
     def __init__(self, model: nn.Module) -> None:
         self._norms: list[tuple[Any, float]] = []
         self._gated: list[tuple[Any, tuple[float, float]]] = []
+        self._homes: list[ModuleType] = []
         if not kernels.usable(*model.parameters()):
             return
         modules = [module for module in model.modules() if "forward" not in vars(module)]
@@ -41,8 +44,8 @@ class FusedLayers:
                 self._norms.append((module, epsilon))
             elif (gate := _gate(module)) is not None:
                 self._gated.append((module, gate))
-        for name in {type(module).__module__ for module in modules}:
-            _replace_rotary(sys.modules[name])
+        homes = {sys.modules[type(module).__module__] for module in modules}
+        self._homes = [home for home in homes if _rotates(home)]
 
     @property
     def pairs(self) -> list[tuple[nn.Module, nn.Module]]:
@@ -57,6 +60,8 @@ class FusedLayers:
                 _lend(lent, norm, _normalised(norm, epsilon))
             for module, gate in self._gated:
                 _lend(lent, module, _gated(module, *gate))
+            for home in self._homes:
+                lent.enter_context(_rotary_replaced(home))
             yield
 
 
@@ -139,29 +144,60 @@ class _Function(nn.Module):
 
 
 @cache
-def _replace_rotary(module: ModuleType) -> None:
-    """Lets a modelling module's function use kernels in passes over slots; elsewhere it is what it was."""
-    own = vars(module).get(_ROTARY)
-    if own is None or list(inspect.signature(own).parameters)[:4] != ["q", "k", "cos", "sin"]:
-        return
-
-    def apply_rotary_pos_emb(
-        q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *rest: Any, **named: Any
-    ) -> tuple[Tensor, Tensor]:
-        is_plain = not rest and not named and cos.shape == (1, q.shape[2], q.shape[3])
-        if is_plain and len(q) == 1 and q.shape[3] == k.shape[3] and cos.is_contiguous() and _is_on(q):
-            return kernels.rotate(q, k, cos, sin)
-        return own(q, k, cos, sin, *rest, **named)  # type: ignore[no-any-return]
-
+def _rotates(module: ModuleType) -> bool:
+    """Whether a modelling module's function is the rotary embedding that kernels know, tried with numbers."""
+    function = vars(module).get(_ROTARY)
+    if function is None or list(inspect.signature(function).parameters)[:4] != ["q", "k", "cos", "sin"]:
+        return False
     query, key, angles = _drawn(1, 2, 3, 8), _drawn(1, 1, 3, 8), _drawn(1, 3, 4).repeat(1, 1, 2)
     cosines, sines = angles.cos(), angles.sin()
     try:
-        expected = own(query, key, cosines, sines)
+        expected = function(query, key, cosines, sines)
     except Exception:  # it takes other things
-        return
+        return False
     found = kernels.rotate(query, key, cosines, sines)
-    if all(_agree(*pair) for pair in zip(expected, found, strict=True)):
-        vars(module)[_ROTARY] = apply_rotary_pos_emb
+    return all(_agree(*pair) for pair in zip(expected, found, strict=True))
+
+
+def _fits(query: Tensor, key: Tensor, cosines: Tensor, sines: Tensor) -> bool:
+    _, _, tokens, size = query.shape
+    angles = all(each.shape == (1, tokens, size) and each.is_contiguous() for each in (cosines, sines))
+    return angles and len(query) == 1 and key.shape[3] == size
+
+
+def _with_kernel(own: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+    def apply_rotary_pos_emb(
+        q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *rest: Any, **named: Any
+    ) -> tuple[Tensor, Tensor]:
+        if _is_on(q) and not rest and not named and _fits(q, k, cos, sin):
+            return kernels.rotate(q, k, cos, sin)
+        return own(q, k, cos, sin, *rest, **named)
+
+    return apply_rotary_pos_emb
+
+
+_lock = threading.Lock()
+_users = Counter[ModuleType]()
+"""How many engines have a modelling module's function replaced."""
+_own: dict[ModuleType, Callable[..., tuple[Tensor, Tensor]]] = {}
+"""What it was."""
+
+
+@contextmanager
+def _rotary_replaced(module: ModuleType) -> Iterator[None]:
+    """Inside, its function uses the kernel in passes over slots. It belongs to all models of the kind."""
+    with _lock:
+        _users[module] += 1
+        if _users[module] == 1:
+            _own[module] = vars(module)[_ROTARY]
+            vars(module)[_ROTARY] = _with_kernel(_own[module])
+    try:
+        yield
+    finally:
+        with _lock:
+            _users[module] -= 1
+            if not _users[module]:
+                vars(module)[_ROTARY] = _own.pop(module)
 
 
 def _drawn(*shape: int) -> Tensor:
