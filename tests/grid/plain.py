@@ -72,6 +72,17 @@ def outputs_of(model: Any, rows: Sequence[Row]) -> Tensor:
     return torch.cat([part.flatten() for part in (*of_tokens, *of_rows)])
 
 
+def generated(model: Any, ids: list[int], new_tokens: int) -> list[int]:
+    """The greedy answer; no token ends it."""
+    asked = torch.tensor([ids])
+    found = model.generate(
+        input_ids=asked, attention_mask=torch.ones_like(asked), max_new_tokens=new_tokens,
+        min_new_tokens=new_tokens, do_sample=False, pad_token_id=0, eos_token_id=None,
+    )  # fmt: skip
+    answer: list[int] = found[0, len(ids) :].tolist()
+    return answer
+
+
 def main(listed: Path, *, with_hanji: bool) -> None:
     """Compares each directory of `listed` with the outputs saved beside it, and says how many there were."""
     if with_hanji:

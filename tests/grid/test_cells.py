@@ -12,10 +12,11 @@ from torch import Tensor
 
 from grid.cells import of
 from grid.material import Material
-from grid.plain import load_whole, load_with_peft, outputs_of
+from grid.plain import generated, load_whole, load_with_peft, outputs_of
 from grid.stages import STEPS, Seen, outputs, run, said
 from hanji.artifacts.models import load_to_train, load_trained
 from hanji.contracts.errors import ConfigError, ModelError
+from hanji.generation import Engine, Request
 from hanji.methods.modules import head_modules, is_classifier
 from hanji.methods.quantised import quantise, quantization_of
 from hanji.models.policies import policy_for
@@ -76,6 +77,20 @@ def test_plain_libraries_load_it_with_the_same_outputs(trained: Seen) -> None:
     else:
         loaded = load_whole(trained.work, cell.head)
     same(outputs_of(loaded, trained.documents(trained.batch)), expected)
+
+
+@of(lambda cell: cell.head == "causal")
+@pytest.mark.filterwarnings("ignore::FutureWarning:transformers")
+def test_the_engine_answers_what_plain_libraries_generate(trained: Seen) -> None:
+    cell, tokenizer = trained.cell, trained.stage.tokenizer
+    prompts = [ids[: 3 + 2 * number] for number, (ids, *_) in enumerate(trained.documents(trained.batch)[:4])]
+    with Engine(load_trained(trained.work), tokenizer, slots=3) as engine:
+        answers = engine.run(Request(prompt=ids, max_new_tokens=8, stop_ids=()) for ids in prompts)
+    loaded: Any = (
+        load_with_peft(trained.work, "causal", None) if cell.adds else load_whole(trained.work, "causal")
+    )
+    for ids, answer in zip(prompts, answers, strict=True):
+        assert answer.ids == generated(loaded, ids, 8), ids
 
 
 @of(lambda cell: cell.adds)
