@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from transformers.activations import ACT2FN
@@ -13,14 +11,6 @@ from hanji.generation import Engine, Request, decoders
 from hanji.generation.decoders import SlotDecoder
 from hanji.generation.invariance import in_vectors
 from tiny_models import Ids, tiny
-
-
-@pytest.fixture(params=[1, 2, 3])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", ["silu", "gelu", "gelu_new", "gelu_pytorch_tanh"])

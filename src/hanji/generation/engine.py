@@ -96,10 +96,10 @@ class Engine:
         self.waiting: deque[Handle] = deque()
         self.running: dict[int, Handle] = {}
         self._free = list(range(slots))[::-1]
+        fused = FusedLayers(model)
         self._lent = ExitStack()  # nothing fails from here on, so that the model is given back by `__exit__`
         self._lent.callback(model.set_attn_implementation, model.config._attn_implementation)
         self._lent.enter_context(in_evaluation(model))
-        fused = FusedLayers(model)
         self._lent.enter_context(fused.lent())
         self._packed = PackedLinears(model, packed_bytes, grouped=not compiled, wide=fused.pairs)
         self._lent.enter_context(self._packed.lent())

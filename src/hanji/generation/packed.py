@@ -2,7 +2,7 @@
 
 A step multiplies a few rows by every weight of the model, and on a CPU most of its time goes into bringing
 those weights along. oneDNN brings those that it has laid out two to three times as fast as others, and where
-Numba is installed a kernel of ours takes a quarter less again (`kernels.products`; docs/log.md). It takes the
+Numba is installed a kernel of ours takes a fifth less again (`kernels.products`; docs/log.md). It takes the
 memory of the weights once more.
 
 Narrow layers that read the same tensor (queries, keys and values) are multiplied as one, in two thirds of the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 import threading
 from collections import Counter
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 
 from hanji.generation import kernels
 from hanji.generation.slots import is_in_segments
+
+log = logging.getLogger(__name__)
 
 _GATES = {"silu": (1.0, 0.0), "gelu, by tanh": (1.5957691216057308, 0.044715), "quick gelu": (1.702, 0.0)}
 """x · sigmoid(linear · x · (1 + cubic · x²)): sigmoid(2 z) is (1 + tanh(z)) / 2."""
@@ -44,8 +47,8 @@ class FusedLayers:
                 self._norms.append((module, epsilon))
             elif (gate := _gate(module)) is not None:
                 self._gated.append((module, gate))
-        homes = {sys.modules[type(module).__module__] for module in modules}
-        self._homes = [home for home in homes if _rotates(home)]
+        homes = {sys.modules.get(type(module).__module__) for module in modules}
+        self._homes = [home for home in homes if home is not None and _rotates(home)]
 
     @property
     def pairs(self) -> list[tuple[nn.Module, nn.Module]]:
@@ -104,7 +107,8 @@ def _epsilon(module: Any) -> float | None:
     if list(weights) != ["weight"] or weights["weight"].dim() != 1:
         return None
     read = _drawn(2, len(weights["weight"]))
-    return epsilon if _agree(module(read), kernels.rms_norm(read, weights["weight"], epsilon)) else None
+    found = kernels.rms_norm(read, weights["weight"], epsilon)
+    return epsilon if _agree(_tried(module, read), found) else None
 
 
 def _gate(module: nn.Module) -> tuple[float, float] | None:
@@ -113,11 +117,12 @@ def _gate(module: nn.Module) -> tuple[float, float] | None:
     if set(children) != {"gate_proj", "up_proj", "down_proj", "act_fn"}:
         return None
     ups = _drawn(1, 2, 64)
-    gates, act = 3 * ups.flip(1), children["act_fn"]
+    gates = 3 * ups.flip(1)
     kind: Any = type(module)
     with torch.inference_mode():
-        for gate in _GATES.values():
-            if _agree(act(gates) * ups, kernels.gate(gates, ups, *gate)) and _is_gated(kind):
+        activated = _tried(children["act_fn"], gates)
+        for gate in _GATES.values() if activated is not None and _is_gated(kind) else ():
+            if _agree(activated * ups, kernels.gate(gates, ups, *gate)):
                 return gate
     return None
 
@@ -131,10 +136,7 @@ def _is_gated(kind: Any) -> bool:
         _Function(function) for function in (torch.sin, torch.cos, torch.tanh, torch.sigmoid)
     )
     read = _drawn(1, 2, 8)
-    try:
-        return torch.equal(network(read), torch.tanh(torch.sigmoid(torch.sin(read)) * torch.cos(read)))
-    except Exception:  # it needs something else besides
-        return False
+    return _agree(_tried(network, read), torch.tanh(torch.sigmoid(torch.sin(read)) * torch.cos(read)))
 
 
 class _Function(nn.Module):
@@ -150,13 +152,9 @@ def _rotates(module: ModuleType) -> bool:
     if function is None or list(inspect.signature(function).parameters)[:4] != ["q", "k", "cos", "sin"]:
         return False
     query, key, angles = _drawn(1, 2, 3, 8), _drawn(1, 1, 3, 8), _drawn(1, 3, 4).repeat(1, 1, 2)
-    cosines, sines = angles.cos(), angles.sin()
-    try:
-        expected = function(query, key, cosines, sines)
-    except Exception:  # it takes other things
-        return False
-    found = kernels.rotate(query, key, cosines, sines)
-    return all(_agree(*pair) for pair in zip(expected, found, strict=True))
+    given = (query, key, angles.cos(), angles.sin())
+    expected = _tried(function, *given)
+    return expected is not None and all(map(_agree, expected, kernels.rotate(*given)))
 
 
 def _fits(query: Tensor, key: Tensor, cosines: Tensor, sines: Tensor) -> bool:
@@ -204,5 +202,16 @@ def _drawn(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def _agree(expected: Tensor, found: Tensor) -> bool:
-    return expected.shape == found.shape and torch.allclose(expected, found, rtol=1e-5, atol=1e-6)
+def _tried(function: Callable[..., Any], *given: Tensor) -> Any:
+    """What it gives; None where it wants something else, as a norm with a gate does."""
+    try:
+        return function(*given)
+    except Exception as error:  # of whatever kind: it is a model's own code, and stays as it is
+        log.debug("not computed by a kernel: %s: %s", type(error).__name__, error)
+        return None
+
+
+def _agree(expected: Tensor | None, found: Tensor) -> bool:
+    if expected is None or expected.shape != found.shape:
+        return False
+    return torch.allclose(expected, found, rtol=1e-5, atol=1e-6)

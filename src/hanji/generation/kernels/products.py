@@ -11,6 +11,7 @@ LLVM makes good code of such a tile only if told which vectors there are, so it 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -66,29 +67,25 @@ def _tile(  # type: ignore[no-untyped-def]
     return types.void(read, weights, bias, found, rows, depth, read_stride, found_stride), generate
 
 
+@dataclass(frozen=True)
 class _TileCode:
     """Writes the code of a tile: its arrays from where it begins, and how far rows are apart."""
 
-    def __init__(
-        self,
-        builder: Any,
-        read: Any,
-        weights: Any,
-        bias: Any,
-        found: Any,
-        read_stride: Any,
-        found_stride: Any,
-    ) -> None:
-        self.builder, self.read, self.weights, self.bias, self.found = builder, read, weights, bias, found
-        self.read_stride, self.found_stride = read_stride, found_stride
-        self.index, self.number = read_stride.type, ir.FloatType()
-        self.vector = ir.VectorType(self.number, LANES)
+    builder: Any
+    read: Any
+    weights: Any
+    bias: Any
+    found: Any
+    read_stride: Any
+    found_stride: Any
+    number = ir.FloatType()
+    vector = ir.VectorType(number, LANES)
 
     def at(self, start: Any, offset: Any) -> Any:
         return self.builder.gep(start, [offset], source_etype=self.number)
 
     def whole(self, value: int) -> Any:
-        return ir.Constant(self.index, value)
+        return ir.Constant(self.read_stride.type, value)
 
     def load(self, start: Any, offset: Any) -> Any:
         place = self.builder.bitcast(self.at(start, offset), self.vector.as_pointer())
@@ -96,13 +93,10 @@ class _TileCode:
 
     def spread(self, start: Any, offset: Any) -> Any:
         """A vector of one number."""
-        undefined = ir.Constant(self.vector, ir.Undefined)
-        one = self.builder.insert_element(
-            undefined,
-            self.builder.load(self.at(start, offset), typ=self.number),
-            ir.Constant(ir.IntType(32), 0),
-        )
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        undefined, index = ir.Constant(self.vector, ir.Undefined), ir.IntType(32)
+        number = self.builder.load(self.at(start, offset), typ=self.number)
+        one = self.builder.insert_element(undefined, number, index(0))
+        mask = ir.Constant(ir.VectorType(index, LANES), [0] * LANES)
         return self.builder.shuffle_vector(one, undefined, mask)
 
     def ask_for(self, start: Any, offset: Any) -> None:
@@ -110,21 +104,18 @@ class _TileCode:
         kind = ir.FunctionType(ir.VoidType(), [pointer, flag, flag, flag])
         function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
         place = self.builder.bitcast(self.at(start, offset), pointer)
-        self.builder.call(function, [place, *(ir.Constant(flag, value) for value in (0, 3, 1))])
+        self.builder.call(function, [place, flag(0), flag(3), flag(1)])
 
     def multiply(self, count: int, depth: Any) -> None:
         """For so many rows, from this place on."""
         builder = self.builder
         starts = [self.at(self.read, builder.mul(self.read_stride, self.whole(row))) for row in range(count)]
         begun = [self.load(self.bias, self.whole(LANES * half)) for half in (0, 1)]
-        before, loop, done = (
-            builder.block,
-            builder.append_basic_block("loop"),
-            builder.append_basic_block("done"),
-        )
+        before = builder.block
+        loop, done = (builder.append_basic_block(name) for name in ("loop", "done"))
         builder.branch(loop)
         builder.position_at_end(loop)
-        place = builder.phi(self.index)
+        place = builder.phi(depth.type)
         place.add_incoming(self.whole(0), before)
         sums = [[builder.phi(self.vector) for _ in begun] for _ in range(count)]
         fused = cgutils.get_or_insert_function(
