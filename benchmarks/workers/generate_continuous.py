@@ -21,7 +21,7 @@ from benchmarks.workers.traffic import Asked, Told, in_flight, serve_run
 PAGE = 256
 """Tokens of a page, transformers' default."""
 BATCH_TOKENS = 512
-"""Tokens of one forward pass. The default is for GPUs; on CPU its mask would be most of the memory."""
+"""Tokens of one forward pass; by default they and the pages are as many as memory holds."""
 NEVER = -1
 """The token that ends an answer: none."""
 
