@@ -131,7 +131,7 @@ def test_engine_static_and_continuous_batches_give_the_same_answers(tmp_path: Pa
     asked = [Asked([3 + (7 * n + k) % (VOCABULARY - 3) for k in range(4 + n)], 3 + n % 4) for n in range(6)]
     ours = Ours(tmp_path, slots=2, context=64).run(asked)
     static = Static(tmp_path, slots=4).run(asked)
-    side = Continuous(tmp_path, slots=2, context=64)
+    side = Continuous(tmp_path, slots=2, context=64, sized=True)
     continuous = side.run(asked)
     side.manager.stop(block=True, timeout=5)
     for sides in zip(asked, ours, static, continuous, strict=True):
