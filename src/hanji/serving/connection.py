@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -61,11 +61,12 @@ async def _gone(receive: Receive) -> None:
 
 def event(content: Any) -> bytes:
     """One server-sent event."""
-    return b"data: " + json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + to_json(content) + b"\n\n"
 
 
 class Events(Response):
-    """Server-sent events. The first is awaited before anything is sent, so that an error has its status.
+    """Server-sent events, the last of which says that there are no more. The first is awaited before
+    anything is sent, so that an error has its status.
 
     Args:
         events: closed at the end, whatever the end is.
@@ -92,12 +93,13 @@ class Events(Response):
                 return
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": first, "more_body": True})
+            last = DONE
             try:
                 async for part in self._events:
                     await send({"type": "http.response.body", "body": part, "more_body": True})
             except ApiError as error:
-                await send({"type": "http.response.body", "body": event(error.body()), "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+                last = event(error.body())
+            await send({"type": "http.response.body", "body": last})
         finally:
             await self._events.aclose()
 

@@ -27,13 +27,13 @@ class Flight:
 
     def __init__(self, served: Served, requests: Sequence[Request], started: float, seconds: float) -> None:
         self._pieces: asyncio.Queue[tuple[int, Piece]] = asyncio.Queue()
-        self._until = asyncio.get_running_loop().time() + seconds
         self._started = started
         self._left = len(requests)
         self._requests, self._is_own = requests, served.engine == "hanji"
         self.first_token_seconds: float | None = None
         self.seconds = 0.0
         self.tickets = served.backend.submit(requests, self._take)
+        self._deadline = asyncio.get_running_loop().call_later(seconds, self._expire)
 
     def _take(self, number: int, piece: Piece) -> None:
         if piece.ids:
@@ -41,6 +41,10 @@ class Flight:
             if self.first_token_seconds is None:
                 self.first_token_seconds = self.seconds
         self._pieces.put_nowait((number, piece))
+
+    def _expire(self) -> None:
+        late = ApiError(504, "The answer took longer than this service allows", code="deadline_exceeded")
+        self._pieces.put_nowait((0, Piece(error=late)))
 
     async def next(self) -> tuple[int, Piece] | None:
         """The next piece, and which answer it is of; None after the last.
@@ -50,13 +54,7 @@ class Flight:
         """
         if not self._left:
             return None
-        try:
-            async with asyncio.timeout_at(self._until):
-                number, piece = await self._pieces.get()
-        except TimeoutError:
-            raise ApiError(
-                504, "The answer took longer than this service allows", code="deadline_exceeded"
-            ) from None
+        number, piece = await self._pieces.get()
         if isinstance(piece.error, ApiError):
             raise piece.error
         if isinstance(piece.error, ConstraintError) and self._is_own:
@@ -72,6 +70,7 @@ class Flight:
 
     def cancel(self) -> None:
         """Nobody waits any longer; what has ended already stays as it is."""
+        self._deadline.cancel()
         if self._left:
             for ticket in self.tickets:
                 ticket.cancel()

@@ -82,6 +82,7 @@ class Served:
         shares_base: whether it is an adapter in the engine of another, which is asked by its own name.
         engine: who computes, by the names of `engines.ENGINES`.
         users: requests that use it now.
+        vocabulary: one more than the greatest id that a prompt may have.
     """
 
     name: str
@@ -93,16 +94,15 @@ class Served:
     engine: str = "hanji"
     created: int = field(default_factory=lambda: int(time.time()))
     users: int = 0
+    vocabulary: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.vocabulary = int(self.loaded.model.config.get_text_config().vocab_size)
 
     @property
     def tokenizer(self) -> Tokenizer:
         """Its tokenizer."""
         return self.loaded.tokenizer
-
-    @property
-    def vocabulary(self) -> int:
-        """One more than the greatest id that a prompt may have."""
-        return int(self.loaded.model.config.get_text_config().vocab_size)
 
     @property
     def tasks(self) -> tuple[Task, ...]:

@@ -25,11 +25,10 @@ log = logging.getLogger(__name__)
 FAILURES: Final = 8
 """Steps that fail one after another until the thread ends, and `/health` says so."""
 
-
-FEW: Final = 4
-TOLD_EVERY: Final = 0.05
-"""Seconds between two pieces of an answer where more than a `FEW` run. Each wakes the event loop, which takes
-its time from the cores that compute; nobody reads twenty times a second. The first text never waits."""
+PIECES_PER_SECOND: Final = 160
+LONGEST_HELD: Final = 0.1
+"""Pieces of all answers in a second at most, as long as none is held for more seconds than these. Each takes
+time of the event loop, and so from the cores that compute. The first text never waits, nor does the last."""
 
 
 class EngineTicket:
@@ -239,7 +238,7 @@ class Runner:
 
     def _tell_held(self) -> None:
         now = time.monotonic()
-        is_due = len(self._tickets) <= FEW or now - self._told >= TOLD_EVERY
+        is_due = now - self._told >= min(len(self._tickets) / PIECES_PER_SECOND, LONGEST_HELD)
         for ticket in self._tickets.values():
             if is_due or ticket.is_over:
                 ticket.tell()

@@ -12,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hanji.generation.requests import Constraint, TokenLogprob
+from hanji.generation.requests import Request as Asked
 from hanji.serving.asking import requests_of
 from hanji.serving.bodies.chat import ChatBody, NamedTool, Tool
-from hanji.serving.connection import DONE, Events, body_of, event, unless_gone
+from hanji.serving.connection import Events, body_of, event, unless_gone
 from hanji.serving.errors import invalid
 from hanji.serving.forms import call_form, json_form, schema_of, structured_form
 from hanji.serving.logprobs import chat_logprobs
@@ -80,19 +81,23 @@ class Chat:
         with self.talk.call.service.models.use(self.body.model) as served:
             async with aclosing(self._deltas(served)) as deltas:
                 async for number, said, told, finish in deltas:
+                    events = []
                     if number not in opened:
                         opened.add(number)
-                        yield self._event(number, {"role": "assistant", "content": "", "refusal": None})
+                        events.append(
+                            self._event(number, {"role": "assistant", "content": "", "refusal": None})
+                        )
                     logprobs = chat_logprobs(served.tokenizer, told) if told else None
                     for one in said or ([""] if logprobs else []):
-                        yield self._event(number, self._delta(number, one), logprobs)
+                        events.append(self._event(number, self._delta(number, one), logprobs))
                         logprobs = None
                     if finish is not None:
-                        yield self._event(number, {}, finish=self._finish(number, finish))
+                        events.append(self._event(number, {}, finish=self._finish(number, finish)))
+                    if events:
+                        yield b"".join(events)
         if self.body.tells_usage:
             last = {**self.talk.envelope("chat.completion.chunk"), "choices": []}
             yield event({**last, "usage": self.talk.usage()})
-        yield DONE
 
     def _event(
         self, number: int, delta: dict[str, Any], logprobs: dict[str, Any] | None = None,
@@ -120,19 +125,12 @@ class Chat:
         served.check("chat")
         body, tools = self.body, self._tools()
         self.talk.check_choices(1)
-        form = self._form(served)
-        prompt = await asyncio.to_thread(chat_ids, served.tokenizer, body.messages, tools)
-        check_ids(served, [prompt], "messages")
-        requests = await asyncio.to_thread(
-            requests_of, body, served, prompt, index=0, form=form,
-            max_new_tokens=body.max_completion_tokens or body.max_tokens or served.backend.context,
-            logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-        )  # fmt: skip
+        requests = await asyncio.to_thread(self._requests, served, tools)
         most = 1 if body.parallel_tool_calls is False else 128
         parses = bool(tools) and defines_calls(served.tokenizer.chat_template)
         self.calls = [ToolCalls(most) if parses else None for _ in requests]
         self.contents = [[] for _ in requests]
-        async with aclosing(self.talk.fly(served, requests, len(prompt))) as parts:
+        async with aclosing(self.talk.fly(served, requests, len(requests[0].prompt))) as parts:
             async for number, part in parts:
                 calls = self.calls[number]
                 said: list[str | ToolCall] = [part.text] if part.text else []
@@ -140,6 +138,16 @@ class Chat:
                     said = [*calls.push(part.text), *(calls.finish() if part.finish_reason else [])]
                 self.contents[number] += [one for one in said if isinstance(one, str)]
                 yield number, said, [one for _, one in part.logprobs], part.finish_reason
+
+    def _requests(self, served: Served, tools: Sequence[Tool]) -> list[Asked]:
+        body, form = self.body, self._form(served)
+        prompt = chat_ids(served.tokenizer, body.messages, tools)
+        check_ids(served, [prompt], "messages")
+        return requests_of(
+            body, served, prompt, index=0, form=form,
+            max_new_tokens=body.max_completion_tokens or body.max_tokens or served.backend.context,
+            logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        )  # fmt: skip
 
     def _tools(self) -> Sequence[Tool]:
         return () if self.body.tool_choice == "none" else self.body.tools or ()

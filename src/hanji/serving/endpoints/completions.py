@@ -18,7 +18,7 @@ from hanji.serving.asking import requests_of
 from hanji.serving.bodies.completion import CompletionBody
 from hanji.serving.bodies.generation import COMPLETION_TOKENS
 from hanji.serving.choice import Part
-from hanji.serving.connection import DONE, Events, body_of, event, unless_gone
+from hanji.serving.connection import Events, body_of, event, unless_gone
 from hanji.serving.errors import invalid
 from hanji.serving.forms import structured_form
 from hanji.serving.logprobs import completion_logprobs
@@ -77,7 +77,6 @@ class Completion:
                     yield event({**chunk, "usage": None} if self.body.tells_usage else chunk)
         if self.body.tells_usage:
             yield event({**self.talk.envelope("text_completion"), "choices": [], "usage": self.talk.usage()})
-        yield DONE
 
     def _choice(
         self, served: Served, number: int, text: str, told: Told, finish: str | None
@@ -90,9 +89,6 @@ class Completion:
         """What becomes certain: the choice, text, probabilities, why it ended."""
         served.check("completion")
         body = self.body
-        self.prompts = await asyncio.to_thread(completion_ids, served.tokenizer, body.prompt)
-        check_ids(served, self.prompts, "prompt")
-        self.talk.check_choices(len(self.prompts))
         requests = await asyncio.to_thread(self._requests, served)
         read = sum(map(len, self.prompts))
         async with aclosing(self.talk.fly(served, requests, read)) as parts:
@@ -105,6 +101,9 @@ class Completion:
 
     def _requests(self, served: Served) -> list[Asked]:
         body, requests = self.body, []
+        self.prompts = completion_ids(served.tokenizer, body.prompt)
+        check_ids(served, self.prompts, "prompt")
+        self.talk.check_choices(len(self.prompts))
         most = COMPLETION_TOKENS if body.max_tokens is None else max(body.max_tokens, 1)
         wanted = body.structured_outputs
         form = None if wanted is None else partial(structured_form, served, wanted)
