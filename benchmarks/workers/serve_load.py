@@ -1,65 +1,139 @@
 """The load of benchmarks.serve: clients that stream completions over loopback, a connection each.
 
-Imports nothing but the standard library. Arguments: a folder with requests, the service's address, the
-model's name, the clients.
+One thread reads them all, and decodes what came when all is there: what the load computes, the service on the
+same cores does not. Imports nothing but the standard library. Arguments: a folder with requests, the
+service's address, the model's name, the clients.
 """
 
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
+from dataclasses import dataclass, field
+from http.client import HTTPResponse
+from io import BytesIO
 from pathlib import Path
-from threading import local
+from selectors import EVENT_READ, DefaultSelector
+from typing import NoReturn
 from urllib.parse import urlsplit
 
-from benchmarks.workers.traffic import Asked, Told, serve_run
+from benchmarks.workers.traffic import Asked, Told, in_flight, serve_run
 
 TIMEOUT_SECONDS = 120
+RECEIVED = 2**16
+EVENT = b"data: "
 DONE = b"[DONE]"
-HEADERS = {"Content-Type": "application/json"}
+LAST_CHUNK = b"\r\n0\r\n\r\n"
+"""What ends an answer on a connection that stays open; JSON writes line ends otherwise."""
+
+
+@dataclass(slots=True)
+class Reply:
+    """What came of an answer, as it came.
+
+    Attributes:
+        first: seconds until its first event.
+    """
+
+    number: int
+    sent: float = field(default_factory=time.perf_counter)
+    first: float = -1.0
+    raw: bytearray = field(default_factory=bytearray)
+
+    def take(self, received: bytes) -> bool:
+        """The next bytes; whether they were the last."""
+        self.raw += received
+        if self.first < 0 and EVENT in self.raw:
+            self.first = time.perf_counter() - self.sent
+        return not received or self.raw.endswith(LAST_CHUNK)
+
+    def told(self) -> Told:
+        """What it says."""
+        with HTTPResponse(_Received(bytes(self.raw))) as reply:  # type: ignore[arg-type]
+            reply.begin()
+            body = reply.read()
+            if reply.status != 200:
+                raise RuntimeError(f"{reply.status}: {body[:500]!r}")
+        events = [line[len(EVENT) :] for line in body.splitlines() if line.startswith(EVENT)]
+        if events[-1:] != [DONE]:
+            raise RuntimeError(f"the answer broke off after {len(events)} events")
+        *texts, usage = [json.loads(event) for event in events[:-1]]
+        text = "".join(event["choices"][0]["text"] for event in texts)
+        return Told(first=self.first, text=text, count=usage["usage"]["completion_tokens"])
 
 
 class Load:
     """So many clients, each of which asks its next question when it is answered."""
 
     def __init__(self, address: str, model: str, clients: int) -> None:
-        self.host, self.model = urlsplit(address).netloc, model
-        self.clients, self.own = ThreadPoolExecutor(clients), local()
+        self.place, self.model, self.clients = urlsplit(address), model, clients
 
     def run(self, asked: Sequence[Asked]) -> list[Told]:
         """See `traffic.Run`. Ids are not told over HTTP; tokens are counted by the service."""
-        return list(self.clients.map(self._ask, asked))
+        free, replies = list[socket.socket](), dict[int, Reply]()
+        with DefaultSelector() as under_way:
 
-    def _ask(self, one: Asked) -> Told:
-        if not hasattr(self.own, "connection"):
-            self.own.connection = HTTPConnection(self.host, timeout=TIMEOUT_SECONDS)
-        connection: HTTPConnection = self.own.connection
+            def send(number: int) -> None:
+                connection = free.pop() if free else self._connect()
+                request = self._request(asked[number])
+                replies[number] = Reply(number)
+                connection.sendall(request)
+                under_way.register(connection, EVENT_READ, replies[number])
+
+            def wait() -> list[int]:
+                over = list[int]()
+                for key, _ in under_way.select(TIMEOUT_SECONDS) or _silent():
+                    connection, reply = key.fileobj, key.data
+                    assert isinstance(connection, socket.socket)
+                    received = connection.recv(RECEIVED)
+                    if reply.take(received):
+                        under_way.unregister(connection)
+                        over.append(reply.number)
+                        if received:
+                            free.append(connection)
+                        else:
+                            connection.close()
+                return over
+
+            in_flight(asked, self.clients, send, wait)
+        for connection in free:
+            connection.close()
+        return [replies[number].told() for number in range(len(asked))]
+
+    def _connect(self) -> socket.socket:
+        connection = socket.create_connection((self.place.hostname, self.place.port), TIMEOUT_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def _request(self, one: Asked) -> bytes:
         body = json.dumps(
             {
                 "model": self.model, "prompt": one.prompt, "max_tokens": one.new_tokens, "temperature": 0,
                 "ignore_eos": True, "stream": True, "stream_options": {"include_usage": True},
             }
-        )  # fmt: skip
-        told, events, sent = Told(), list[bytes](), time.perf_counter()
-        connection.request("POST", "/v1/completions", body, HEADERS)
-        with connection.getresponse() as reply:
-            if reply.status != 200:
-                raise RuntimeError(f"{reply.status}: {reply.read()[:500]!r}")
-            for line in reply:
-                if line.startswith(b"data: "):
-                    events.append(line[6:].strip())
-                    if len(events) == 1:
-                        told.first = time.perf_counter() - sent
-        *texts, usage, done = events
-        if done != DONE:
-            raise RuntimeError(f"the answer broke off after {len(events)} events")
-        told.count = json.loads(usage)["usage"]["completion_tokens"]
-        told.text = "".join(json.loads(event)["choices"][0]["text"] for event in texts)
-        return told
+        ).encode()  # fmt: skip
+        head = (
+            f"POST /v1/completions HTTP/1.1\r\nHost: {self.place.netloc}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+
+class _Received:
+    """A socket, to `HTTPResponse`, from which all has come."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def makefile(self, _: str) -> BytesIO:
+        return BytesIO(self._raw)
+
+
+def _silent() -> NoReturn:
+    raise RuntimeError(f"nothing came for {TIMEOUT_SECONDS} seconds")
 
 
 if __name__ == "__main__":

@@ -26,9 +26,11 @@ FAILURES: Final = 8
 """Steps that fail one after another until the thread ends, and `/health` says so."""
 
 PIECES_PER_SECOND: Final = 160
+SHORTEST_HELD: Final = 0.02
 LONGEST_HELD: Final = 0.1
-"""Pieces of all answers in a second at most, as long as none is held for more seconds than these. Each takes
-time of the event loop, and so from the cores that compute. The first text never waits, nor does the last."""
+"""Pieces of all answers in a second at most, and seconds from one to the next of an answer: a screen shows no more,
+and a reader waits no longer. Each takes time of the event loop, and so from the cores that compute. The first
+text never waits, nor does the last."""
 
 
 class EngineTicket:
@@ -238,7 +240,8 @@ class Runner:
 
     def _tell_held(self) -> None:
         now = time.monotonic()
-        is_due = now - self._told >= min(len(self._tickets) / PIECES_PER_SECOND, LONGEST_HELD)
+        shared = len(self._tickets) / PIECES_PER_SECOND
+        is_due = now - self._told >= min(max(shared, SHORTEST_HELD), LONGEST_HELD)
         for ticket in self._tickets.values():
             if is_due or ticket.is_over:
                 ticket.tell()

@@ -62,19 +62,20 @@ class Call:
     """A request, as endpoints need it.
 
     Attributes:
-        started: by `time.monotonic`. `created`: seconds since 1970.
+        started: by `time.monotonic`. `created`: seconds since 1970. `size`: bytes of the body.
     """
 
     service: Service
     key: ApiKey | None
     started: float
     created: int
+    size: int = 0
 
     @classmethod
-    def of(cls, request: Request) -> Call:
+    def of(cls, request: Request, raw: bytes = b"") -> Call:
         """From what the gate has noted."""
         scope = request.scope
         return cls(
             request.app.state.service, scope.get("hanji.key"),
-            scope.get("hanji.started", time.monotonic()), int(time.time()),
+            scope.get("hanji.started", time.monotonic()), int(time.time()), len(raw),
         )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -29,7 +28,8 @@ from hanji.serving.tools import ToolCalls, defines_calls
 
 async def chat_completions(request: Request) -> Response:
     """Answers a chat, whole or event by event."""
-    chat = Chat(Call.of(request), ChatBody.parse(await body_of(request)))
+    raw = await body_of(request)
+    chat = Chat(Call.of(request, raw), ChatBody.parse(raw))
     if chat.body.stream:
         return Events(chat.events())
     return JSONResponse(await unless_gone(request.receive, chat.whole()))
@@ -125,7 +125,10 @@ class Chat:
         served.check("chat")
         body, tools = self.body, self._tools()
         self.talk.check_choices(1)
-        requests = await asyncio.to_thread(self._requests, served, tools)
+        form = self._form(served)
+        requests = await self.talk.built(
+            partial(self._requests, served, tools, form), is_long=form is not None
+        )
         most = 1 if body.parallel_tool_calls is False else 128
         parses = bool(tools) and defines_calls(served.tokenizer.chat_template)
         self.calls = [ToolCalls(most) if parses else None for _ in requests]
@@ -139,8 +142,10 @@ class Chat:
                 self.contents[number] += [one for one in said if isinstance(one, str)]
                 yield number, said, [one for _, one in part.logprobs], part.finish_reason
 
-    def _requests(self, served: Served, tools: Sequence[Tool]) -> list[Asked]:
-        body, form = self.body, self._form(served)
+    def _requests(
+        self, served: Served, tools: Sequence[Tool], form: Callable[[], Constraint] | None
+    ) -> list[Asked]:
+        body = self.body
         prompt = chat_ids(served.tokenizer, body.messages, tools)
         check_ids(served, [prompt], "messages")
         return requests_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
@@ -32,7 +31,8 @@ Told = list[tuple[int, TokenLogprob | int]]
 
 async def completions(request: Request) -> Response:
     """Continues texts, whole or event by event."""
-    completion = Completion(Call.of(request), CompletionBody.parse(await body_of(request)))
+    raw = await body_of(request)
+    completion = Completion(Call.of(request, raw), CompletionBody.parse(raw))
     if completion.body.stream:
         return Events(completion.events())
     return JSONResponse(await unless_gone(request.receive, completion.whole()))
@@ -89,7 +89,9 @@ class Completion:
         """What becomes certain: the choice, text, probabilities, why it ended."""
         served.check("completion")
         body = self.body
-        requests = await asyncio.to_thread(self._requests, served)
+        requests = await self.talk.built(
+            partial(self._requests, served), is_long=body.structured_outputs is not None
+        )
         read = sum(map(len, self.prompts))
         async with aclosing(self.talk.fly(served, requests, read)) as parts:
             async for number, part in parts:
