@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from generation.test_engine import prompts
 from hanji.generation import Engine, Request, kernels
+from hanji.generation.kernels.blocks import Block, FusedBlocks
 from hanji.generation.kernels.layers import FusedLayers
+from hanji.generation.packed import PackedLinears
 from hanji.generation.slots import Step, at
-from tiny_models import Ids, tiny
+from tiny_models import FAMILIES, Ids, tiny
 
 PLACES = 70
 needs_numba = pytest.mark.skipif(
@@ -187,6 +190,66 @@ def test_a_layer_that_is_asked_for_more_gives_it() -> None:
         torch.testing.assert_close(norm(read, 2 * read), norm(read) * 2 * read)
         torch.testing.assert_close(norm(read, gate=read), norm(read) * read)
         torch.testing.assert_close(mlp(read[0, :1]), mlp(read)[0, :1])
+
+
+def blocks_of(model: Any) -> int:
+    fused = FusedLayers(model)
+    packed = PackedLinears(model, 2**30, wide=fused.pairs)
+    with fused.lent(), packed.lent():
+        blocks = FusedBlocks(model, fused, packed)
+        with blocks.lent():
+            changed = [layer for layer in model.modules() if type(layer).__name__.endswith("DecoderLayer")]
+            assert sum("forward" in vars(layer) for layer in changed) == len(blocks)
+    assert not any("forward" in vars(module) for module in model.modules())
+    return len(blocks)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_whole_layers_are_taken_where_they_are_llamas(family: str) -> None:
+    """Others multiply what they add, norm it, gate it by other functions, or have experts."""
+    model = tiny(family)
+    assert blocks_of(model) == (2 if family in ("llama", "mistral", "qwen3", "granite") else 0)
+    if family == "granite":
+        model.model.layers[0].residual_multiplier = 0.5
+        assert blocks_of(model) == 1
+
+
+def test_a_layer_that_looks_like_llamas_is_tried() -> None:
+    model = tiny("llama")
+    attention = model.model.layers[1].self_attn
+
+    class Halved(type(model.model.layers[0])):  # type: ignore[misc]
+        def forward(self, hidden_states: Tensor, **named: Any) -> Tensor:
+            halved: Tensor = super().forward(hidden_states, **named) / 2
+            return halved
+
+    class Scaled(type(attention)):  # type: ignore[misc]
+        def forward(self, **named: Any) -> Any:
+            seen, weights = super().forward(**named)
+            return 2 * seen, weights
+
+    model.model.layers[0].__class__ = Halved
+    assert blocks_of(model) == 1
+    attention.scaling *= 1.5
+    assert blocks_of(model) == 1, "the block reads it as well"
+    attention.__class__ = Scaled
+    assert blocks_of(model) == 0
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "mistral", "granite"])
+@pytest.mark.parametrize("slots", [1, 3])
+def test_whole_layers_have_the_bits_of_their_modules(
+    family: str, slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [Request(prompt=prompt, max_new_tokens=12, logprobs=3) for prompt in prompts(4)]
+
+    def answers() -> list[Any]:
+        with Engine(tiny(family), Ids(2), slots=slots, block=8, reading=16) as engine:
+            return [(one.ids, one.logprobs) for one in engine.run(asked)]
+
+    found = answers()
+    monkeypatch.setattr(Block, "takes", lambda *_: False)
+    assert found == answers()
 
 
 @pytest.mark.parametrize(("heads", "sharing", "size"), [(4, 4, 8), (9, 3, 64), (8, 1, 16)])

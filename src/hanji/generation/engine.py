@@ -20,6 +20,7 @@ from hanji.generation.adapters import Adapters
 from hanji.generation.decoders import PROBED, Chunk, SlotDecoder, choose_decoder
 from hanji.generation.handles import Handle
 from hanji.generation.invariance import invariant
+from hanji.generation.kernels.blocks import FusedBlocks
 from hanji.generation.kernels.layers import FusedLayers
 from hanji.generation.logprobs import logprobs
 from hanji.generation.memory import context_of
@@ -103,6 +104,7 @@ class Engine:
         self._lent.enter_context(fused.lent())
         self._packed = PackedLinears(model, packed_bytes, grouped=not compiled, wide=fused.pairs)
         self._lent.enter_context(self._packed.lent())
+        self._lent.enter_context(FusedBlocks(model, fused, self._packed).lent())
         if slots > 1 and model.device.type == "cpu":
             self._lent.enter_context(invariant(model, max(self.context, PROBED)))
         self._weights = weights_mark(model)

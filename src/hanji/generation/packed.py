@@ -33,7 +33,7 @@ _NARROW = 3
 
 
 @dataclass(eq=False, slots=True)
-class _Group:
+class Group:
     """Linear layers that read the same tensor, and their weights, laid out as one.
 
     Attributes:
@@ -74,6 +74,11 @@ class _Group:
         multiply = torch.ops.mkldnn._linear_pointwise.default  # looked up late: not every build has it
         return multiply(read, self.packed, self.bias, "none", [], "")  # type: ignore[no-any-return]
 
+    def multiply_rows(self, rows: Any) -> Any:
+        """[rows, in] → [rows, out of all], arrays, by the kernel."""
+        assert self.panels is not None
+        return kernels.multiply_rows(rows, *self.panels, self.width)
+
     def part(self, number: int, read: Tensor) -> Tensor:
         """[..., in] → [..., out] of the layer of this number."""
         if len(self.modules) == 1:
@@ -88,7 +93,7 @@ class _Group:
 
 
 _numbers = count()
-_groups: dict[int, _Group] = {}
+_groups: dict[int, Group] = {}
 """What is lent now, by number: a compiled step cannot hold a packed weight, and asks for it here."""
 
 
@@ -135,12 +140,16 @@ class PackedLinears:
         if size > limit_bytes:
             found = []
         together = _reading_the_same(model, found, wide) if grouped else [[module] for module in found]
-        self._groups = [_Group(modules, _spans(modules)) for modules in together]
+        self._groups = [Group(modules, _spans(modules)) for modules in together]
 
     @property
     def modules(self) -> list[Any]:
         """The layers that are packed."""
         return [module for group in self._groups for module in group.modules]
+
+    def group(self, *modules: nn.Module) -> Group | None:
+        """The one of exactly these layers."""
+        return next((group for group in self._groups if group.modules == list(modules)), None)
 
     @property
     def nbytes(self) -> int:
@@ -172,7 +181,7 @@ class PackedLinears:
                 group.panels = group.packed = group.bias = group.read = group.product = None
 
 
-def _forward_of(module: Any, number: int, group: _Group, name: int) -> Callable[[Tensor], Tensor]:
+def _forward_of(module: Any, number: int, group: Group, name: int) -> Callable[[Tensor], Tensor]:
     own, out = module.forward, group.spans[number][1]
 
     def forward(read: Tensor) -> Tensor:

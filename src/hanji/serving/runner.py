@@ -28,9 +28,9 @@ FAILURES: Final = 8
 PIECES_PER_SECOND: Final = 160
 SHORTEST_HELD: Final = 0.02
 LONGEST_HELD: Final = 0.1
-"""Pieces of all answers in a second at most, and seconds from one to the next of an answer: a screen shows no more,
-and a reader waits no longer. Each takes time of the event loop, and so from the cores that compute. The first
-text never waits, nor does the last."""
+"""Pieces of all answers in a second at most, and seconds from one to the next of an answer: a screen shows no
+more, and a reader waits no longer. Each takes time of the event loop, and so from the cores that compute. The
+first text never waits, nor does the last."""
 
 
 class EngineTicket:

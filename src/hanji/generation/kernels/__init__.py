@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from functools import cache
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -35,7 +36,7 @@ def usable(*tensors: Tensor) -> bool:
 
 def pack(weights: Tensor, bias: Tensor | None) -> tuple[Any, Any]:
     """Weights [out, in] and their bias [out], in panels as `multiply` wants them: arrays."""
-    panel = _products().PANEL
+    panel = product_kernels().PANEL
     missing = -len(weights) % panel
     packed = pad(weights, (0, 0, 0, missing)).view(-1, panel, weights.shape[1]).transpose(1, 2).contiguous()
     none = weights.new_zeros(len(weights)) if bias is None else bias.detach()
@@ -45,10 +46,16 @@ def pack(weights: Tensor, bias: Tensor | None) -> tuple[Any, Any]:
 def multiply(read: Tensor, packed: Any, bias: Any, out: int) -> Tensor:
     """[..., in] → [..., out]"""
     rows = read.reshape(-1, read.shape[-1]).contiguous()
-    found = rows.new_empty((len(rows), out))
-    _share(rows.numel() * out // SUMS)
-    _products().multiply(rows.view(-1).numpy(), rows.shape[1], packed, bias, found.numpy())
-    return found.view(*read.shape[:-1], out)
+    found = multiply_rows(rows.numpy(), packed, bias, out)
+    return torch.from_numpy(found).view(*read.shape[:-1], out)
+
+
+def multiply_rows(rows: Any, packed: Any, bias: Any, out: int) -> Any:
+    """[rows, in] → [rows, out], arrays."""
+    found = np.empty((len(rows), out), np.float32)
+    share(rows.size * out // SUMS)
+    product_kernels().multiply(rows.reshape(-1), rows.shape[1], packed, bias, found)
+    return found
 
 
 def attend(
@@ -69,10 +76,10 @@ def attend(
         looked_at: how many places that are, of all tokens.
     """
     size = key.shape[3]
-    kernel = _kernels().attention(query.shape[1] // key.shape[1], size)
+    kernel = compiled_kernels().attention(query.shape[1] // key.shape[1], size)
     rows = query[0].transpose(0, 1).contiguous()
     scale = np.float32(size**-0.5 if scaling is None else scaling)
-    _share(looked_at * query.shape[1] * size)
+    share(looked_at * query.shape[1] * size)
     kernel(rows.numpy(), key.numpy(), value.numpy(), where, scale, found.numpy())
 
 
@@ -80,17 +87,17 @@ def keep(
     keys: Tensor, values: Tensor, slots: Any, places: Any, kept_keys: Tensor, kept_values: Tensor
 ) -> None:
     """Writes [1, heads, tokens, size] to places of slots, [slots, heads, places, size]."""
-    _share(keys.numel() + values.numel())
+    share(keys.numel() + values.numel())
     kept = (kept_keys.numpy(), kept_values.numpy())
-    _kernels().keep(*_rows(keys), *_rows(values), slots, places, *kept)
+    compiled_kernels().keep(*_rows(keys), *_rows(values), slots, places, *kept)
 
 
 def rotate(query: Tensor, key: Tensor, cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor]:
     """Rotary embedding of [1, heads, tokens, size] and [1, key heads, tokens, size] by [1, tokens, size]."""
     found = [each.new_empty((each.shape[2], each.shape[1], each.shape[3])) for each in (query, key)]
-    _share(query.numel() + key.numel())
+    share(query.numel() + key.numel())
     angles = (cosines[0].numpy(), sines[0].numpy())
-    _kernels().rotate(*_rows(query), *_rows(key), *angles, *(each.numpy() for each in found))
+    compiled_kernels().rotate(*_rows(query), *_rows(key), *angles, *(each.numpy() for each in found))
     rotated_query, rotated_key = (each.transpose(0, 1)[None] for each in found)
     return rotated_query, rotated_key
 
@@ -99,18 +106,18 @@ def rms_norm(read: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """[..., width]"""
     rows = read.reshape(-1, read.shape[-1])
     found = torch.empty_like(rows)
-    _share(rows.numel())
+    share(rows.numel())
     given = (rows.contiguous().numpy(), weight.detach().numpy(), np.float32(epsilon))
-    _kernels().rms_norm(*given, found.numpy())
+    compiled_kernels().rms_norm(*given, found.numpy())
     return found.view(read.shape)
 
 
 def gate(gates: Tensor, ups: Tensor, linear: float, cubic: float) -> Tensor:
     """x · sigmoid(linear · x · (1 + cubic · x²)) · up, of [1, tokens, width] both."""
     found = gates.new_empty(gates.shape)
-    _share(gates.numel())
+    share(gates.numel())
     factors = (np.float32(linear), np.float32(cubic))
-    _kernels().gate(*_flat(gates), *_flat(ups), *factors, found[0].numpy())
+    compiled_kernels().gate(*_flat(gates), *_flat(ups), *factors, found[0].numpy())
     return found
 
 
@@ -132,8 +139,8 @@ def add_low_rank(
     """
     numbers, stride = _flat(found)
     parts = (each.numpy() for each in (down, down_bias, up, up_bias))
-    _share(len(firsts) * down.shape[1] * (down.shape[2] + up.shape[2]))
-    _kernels().add_low_rank(*_flat(read), firsts, slots, *parts, stride, numbers)
+    share(len(firsts) * down.shape[1] * (down.shape[2] + up.shape[2]))
+    compiled_kernels().add_low_rank(*_flat(read), firsts, slots, *parts, stride, numbers)
 
 
 def _flat(rows: Tensor) -> tuple[Any, int]:
@@ -154,7 +161,7 @@ def _rows(states: Tensor) -> tuple[Any, int]:
     return states.as_strided(((tokens - 1) * stride + heads * size,), (1,)).numpy(), stride
 
 
-def _share(work: int) -> None:
+def share(work: int) -> None:
     """Sets how many threads the next kernel of this thread has."""
     numba = _numba()
     most = 1 if work <= SMALL else min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
@@ -185,26 +192,24 @@ def _numba() -> Any:
 
 
 @cache
-def _kernels() -> ModuleType:
-    from hanji.generation.kernels import compiled
-
-    return compiled
+def compiled_kernels() -> ModuleType:
+    """The kernels beside products; Numba is there."""
+    return import_module("hanji.generation.kernels.compiled")
 
 
 @cache
-def _products() -> ModuleType:
-    from hanji.generation.kernels import products
-
-    return products
+def product_kernels() -> ModuleType:
+    """The kernel of products; Numba is there."""
+    return import_module("hanji.generation.kernels.products")
 
 
 def _try_out() -> None:
     """Compiles each kernel, for the arrays that it will be given."""
-    kernels, one, first = _kernels(), np.ones(2, np.float32), np.zeros(1, np.int64)
+    kernels, one, first = compiled_kernels(), np.ones(2, np.float32), np.zeros(1, np.int64)
     states, kept = one.reshape(1, 1, 2), one.reshape(1, 1, 1, 2).copy()
     scale = np.float32(1)
     packed, bias = pack(torch.ones((1, 2)), None)
-    _products().multiply(one, 2, packed, bias, np.empty((1, 1), np.float32))
+    product_kernels().multiply(one, 2, packed, bias, np.empty((1, 1), np.float32))
     kernels.attention(1, 2)(states, kept, kept, np.array([[0], [0], [0], [1]]), scale, states.copy())
     kernels.keep(one, 2, one, 2, first, first, kept, kept.copy())
     kernels.rotate(one, 2, one, 2, states[0], states[0], states.copy(), states.copy())

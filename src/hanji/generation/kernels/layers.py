@@ -55,6 +55,14 @@ class FusedLayers:
         """Gate and up projections whose products may be parts of one."""
         return [(module.gate_proj, module.up_proj) for module, _ in self._gated]
 
+    def epsilon(self, module: nn.Module) -> float | None:
+        """Of a norm that a kernel computes."""
+        return next((epsilon for norm, epsilon in self._norms if norm is module), None)
+
+    def gate(self, module: nn.Module) -> tuple[float, float] | None:
+        """Of a network whose gate a kernel computes; see `kernels.gate`."""
+        return next((gate for network, gate in self._gated if network is module), None)
+
     @contextmanager
     def lent(self) -> Iterator[None]:
         """Inside, passes over slots compute them so."""
@@ -74,7 +82,7 @@ def _lend(lent: ExitStack, module: Any, other: Callable[[Tensor], Tensor]) -> No
     def forward(*inputs: Any, **named: Any) -> Any:
         if len(inputs) == 1 and not named:
             (read,) = inputs
-            if read.dim() > 2 and len(read) == 1 and _is_on(read):
+            if read.dim() > 2 and len(read) == 1 and is_on(read):
                 return other(read)
         return own(*inputs, **named)
 
@@ -82,7 +90,7 @@ def _lend(lent: ExitStack, module: Any, other: Callable[[Tensor], Tensor]) -> No
     lent.callback(vars(module).pop, "forward")
 
 
-def _is_on(read: Tensor) -> bool:
+def is_on(read: Tensor) -> bool:
     return is_in_segments() and not torch.compiler.is_compiling() and read.dtype == torch.float32
 
 
@@ -106,9 +114,9 @@ def _epsilon(module: Any) -> float | None:
     weights = dict(module.named_parameters())
     if list(weights) != ["weight"] or weights["weight"].dim() != 1:
         return None
-    read = _drawn(2, len(weights["weight"]))
+    read = drawn(2, len(weights["weight"]))
     found = kernels.rms_norm(read, weights["weight"], epsilon)
-    return epsilon if _agree(_tried(module, read), found) else None
+    return epsilon if _agree(tried(module, read), found) else None
 
 
 def _gate(module: nn.Module) -> tuple[float, float] | None:
@@ -116,11 +124,11 @@ def _gate(module: nn.Module) -> tuple[float, float] | None:
     children = dict(module.named_children())
     if set(children) != {"gate_proj", "up_proj", "down_proj", "act_fn"}:
         return None
-    ups = _drawn(1, 2, 64)
+    ups = drawn(1, 2, 64)
     gates = 3 * ups.flip(1)
     kind: Any = type(module)
     with torch.inference_mode():
-        activated = _tried(children["act_fn"], gates)
+        activated = tried(children["act_fn"], gates)
         for gate in _GATES.values() if activated is not None and _is_gated(kind) else ():
             if _agree(activated * ups, kernels.gate(gates, ups, *gate)):
                 return gate
@@ -135,8 +143,8 @@ def _is_gated(kind: Any) -> bool:
     network.gate_proj, network.up_proj, network.down_proj, network.act_fn = (
         _Function(function) for function in (torch.sin, torch.cos, torch.tanh, torch.sigmoid)
     )
-    read = _drawn(1, 2, 8)
-    return _agree(_tried(network, read), torch.tanh(torch.sigmoid(torch.sin(read)) * torch.cos(read)))
+    read = drawn(1, 2, 8)
+    return _agree(tried(network, read), torch.tanh(torch.sigmoid(torch.sin(read)) * torch.cos(read)))
 
 
 class _Function(nn.Module):
@@ -151,9 +159,9 @@ def _rotates(module: ModuleType) -> bool:
     function = vars(module).get(_ROTARY)
     if function is None or list(inspect.signature(function).parameters)[:4] != ["q", "k", "cos", "sin"]:
         return False
-    query, key, angles = _drawn(1, 2, 3, 8), _drawn(1, 1, 3, 8), _drawn(1, 3, 4).repeat(1, 1, 2)
+    query, key, angles = drawn(1, 2, 3, 8), drawn(1, 1, 3, 8), drawn(1, 3, 4).repeat(1, 1, 2)
     given = (query, key, angles.cos(), angles.sin())
-    expected = _tried(function, *given)
+    expected = tried(function, *given)
     return expected is not None and all(map(_agree, expected, kernels.rotate(*given)))
 
 
@@ -167,7 +175,7 @@ def _with_kernel(own: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tup
     def apply_rotary_pos_emb(
         q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *rest: Any, **named: Any
     ) -> tuple[Tensor, Tensor]:
-        if _is_on(q) and not rest and not named and _fits(q, k, cos, sin):
+        if is_on(q) and not rest and not named and _fits(q, k, cos, sin):
             return kernels.rotate(q, k, cos, sin)
         return own(q, k, cos, sin, *rest, **named)
 
@@ -198,14 +206,14 @@ def _rotary_replaced(module: ModuleType) -> Iterator[None]:
                 vars(module)[_ROTARY] = _own.pop(module)
 
 
-def _drawn(*shape: int) -> Tensor:
+def drawn(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def _tried(function: Callable[..., Any], *given: Tensor) -> Any:
+def tried(function: Callable[..., Any], *given: Any, **named: Any) -> Any:
     """What it gives; None where it wants something else, as a norm with a gate does."""
     try:
-        return function(*given)
+        return function(*given, **named)
     except Exception as error:  # of whatever kind: it is a model's own code, and stays as it is
         log.debug("not computed by a kernel: %s: %s", type(error).__name__, error)
         return None

@@ -1,0 +1,240 @@
+"""Whole layers of a decoder: where kernels know all of a layer's parts, nothing comes between them.
+
+A pass of few tokens through a small layer takes its kernels some fifty microseconds, and PyTorch's modules,
+views and hooks between them several hundred. Here a layer is one function over arrays. It calls the kernels
+that its modules would call, in their order, so its numbers are theirs, to the bit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hanji.generation import kernels
+from hanji.generation.kernels.layers import FusedLayers, drawn, is_on, tried
+from hanji.generation.packed import Group, PackedLinears
+from hanji.generation.slots import Segment, SlotCache, SlotLayer, Step, at, current_step, slot_attention
+
+log = logging.getLogger(__name__)
+
+Array = Any
+_ROUNDING = 1e-4
+"""Of the largest number that a layer gives."""
+_NORMS = ("input_layernorm", "post_attention_layernorm")
+_LAYER = {"self_attn", "mlp", *_NORMS}
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+_HEAD_NORMS = ("q_norm", "k_norm")
+
+
+@dataclass(eq=False, slots=True)
+class Block:
+    """hidden + attention(norm(hidden)), and to that its own feed-forward network of its norm (Llama's layer).
+
+    Attributes:
+        norms: before attention, before the network, and where there are such, of each query and each key; all
+            with their epsilon.
+        gate: see `kernels.gate`.
+        queries_keys_values, out, gate_and_up, down: the products.
+        parts: modules of the layer. Where one has a hook, as those of adapters, they compute it themselves.
+    """
+
+    attention: Any
+    norms: list[tuple[Any, float]]
+    gate: tuple[float, float]
+    queries_keys_values: Group
+    out: Group
+    gate_and_up: Group
+    down: Group
+    parts: list[nn.Module]
+
+    @property
+    def size(self) -> int:
+        """Of a head."""
+        return int(self.attention.head_dim)
+
+    def takes(self, hidden: Tensor, angles: Any, cache: Any) -> bool:
+        """Whether it computes this pass, over this cache."""
+        if not is_on(hidden) or not isinstance(cache, SlotCache) or not isinstance(angles, tuple):
+            return False
+        shape = (1, hidden.shape[1], self.size)
+        return (
+            hidden.dim() == 3
+            and len(hidden) == 1
+            and all(each.shape == shape and each.is_contiguous() for each in angles)
+            and self._kept(cache).is_initialized
+            and not any(part._forward_hooks or part._forward_pre_hooks for part in self.parts)
+        )
+
+    def compute(
+        self, hidden: Tensor, mask: Tensor | None, angles: tuple[Tensor, Tensor], cache: Any
+    ) -> Tensor:
+        """[1, tokens, width] → [1, tokens, width]
+
+        Args:
+            mask: see `slot_attention`. angles: cosines and sines, [1, tokens, head size] both.
+        """
+        rows = hidden[0].contiguous().numpy()
+        product = self.queries_keys_values.multiply_rows(self._normalised(0, rows))
+        seen = self._attend(product, mask, angles, self._kept(cache))
+        found = self.out.multiply_rows(seen)
+        found += rows
+        last = self.down.multiply_rows(self._gated(self._normalised(1, found)))
+        last += found
+        return torch.from_numpy(last)[None]
+
+    def _kept(self, cache: SlotCache) -> SlotLayer:
+        kept: SlotLayer = cache.layers[self.attention.layer_idx]
+        return kept
+
+    def _normalised(self, number: int, rows: Array) -> Array:
+        (norm, epsilon), found = self.norms[number], np.empty_like(rows)
+        kernels.share(rows.size)
+        kernels.compiled_kernels().rms_norm(rows, norm.weight.detach().numpy(), np.float32(epsilon), found)
+        return found
+
+    def _attend(
+        self, product: Array, mask: Tensor | None, angles: tuple[Tensor, Tensor], kept: SlotLayer
+    ) -> Array:
+        """[tokens, heads * size], of the product of queries, keys and values."""
+        (tokens, width), size = product.shape, self.size
+        keys_at, values_at = self.queries_keys_values.spans[1][0], self.queries_keys_values.spans[2][0]
+        flat = product.reshape(-1)
+        queries, keys = (flat, width), (flat[keys_at:], width)
+        if self.norms[2:]:
+            queries = self._normalised_heads(2, product[:, :keys_at])
+            keys = self._normalised_heads(3, product[:, keys_at:values_at])
+        query = np.empty((tokens, keys_at // size, size), np.float32)
+        key = np.empty((tokens, (values_at - keys_at) // size, size), np.float32)
+        turns = (each[0].numpy() for each in angles)
+        kernels.share(query.size + key.size)
+        kernels.compiled_kernels().rotate(*queries, *keys, *turns, query, key)
+        assert kept.keys is not None and kept.values is not None
+        kernels.share(2 * key.size)
+        kernels.compiled_kernels().keep(
+            key.reshape(-1), values_at - keys_at, flat[values_at:], width, *current_step().targets,
+            kept.keys.numpy(), kept.values.numpy(),
+        )  # fmt: skip
+        seen, _ = slot_attention(
+            self.attention, torch.from_numpy(query).transpose(0, 1)[None], kept.keys, kept.values, mask,
+            scaling=self.attention.scaling,
+        )  # fmt: skip
+        return seen[0].reshape(tokens, -1).numpy()
+
+    def _normalised_heads(self, number: int, rows: Array) -> tuple[Array, int]:
+        """The numbers of [tokens, heads * size], and how many lie between two rows."""
+        heads = np.ascontiguousarray(rows).reshape(-1, self.size)
+        return self._normalised(number, heads).reshape(-1), rows.shape[1]
+
+    def _gated(self, rows: Array) -> Array:
+        product = self.gate_and_up.multiply_rows(rows)
+        tokens, width = product.shape
+        flat, found = product.reshape(-1), np.empty((tokens, width // 2), np.float32)
+        kernels.share(found.size)
+        linear, cubic = (np.float32(factor) for factor in self.gate)
+        kernels.compiled_kernels().gate(flat, width, flat[width // 2 :], width, linear, cubic, found)
+        return found
+
+
+class FusedBlocks:
+    """Layers of a model that are computed as `Block`s; none where they are of another kind.
+
+    A layer is taken by what it gives: it must agree with the block on numbers drawn.
+
+    Args:
+        model: a causal model, in evaluation mode, whose weights are packed.
+    """
+
+    def __init__(self, model: nn.Module, fused: FusedLayers, packed: PackedLinears) -> None:
+        self._blocks: list[tuple[Any, Block]] = []
+        for module in model.modules():
+            block = _block(module, fused, packed)
+            if block is not None and _agrees(module, block):
+                self._blocks.append((module, block))
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Inside, passes over slots compute them so."""
+        for module, block in self._blocks:
+            module.forward = _forward_of(module, block)
+        try:
+            yield
+        finally:
+            for module, _ in self._blocks:
+                del module.forward
+
+
+def _forward_of(module: Any, block: Block) -> Any:
+    own = module.forward
+
+    def forward(hidden_states: Tensor, *inputs: Any, **named: Any) -> Any:
+        angles: Any = named.get("position_embeddings")
+        cache = named.get("past_key_values")
+        if not inputs and block.takes(hidden_states, angles, cache):
+            return block.compute(hidden_states, named.get("attention_mask"), angles, cache)
+        return own(hidden_states, *inputs, **named)
+
+    return forward
+
+
+def _block(module: nn.Module, fused: FusedLayers, packed: PackedLinears) -> Block | None:
+    """A layer by its modules, if it has those of such a block."""
+    parts = dict(module.named_children())
+    if set(parts) != _LAYER or "forward" in vars(module):
+        return None
+    attention, network = parts["self_attn"], parts["mlp"]
+    linear = dict(attention.named_children())
+    head_norms = [linear.pop(name) for name in _HEAD_NORMS if name in linear]
+    norms = [(norm, fused.epsilon(norm)) for norm in (*(parts[name] for name in _NORMS), *head_norms)]
+    gate = fused.gate(network)
+    if set(linear) != set(_ATTENTION) or gate is None or any(epsilon is None for _, epsilon in norms):
+        return None
+    known = len(head_norms) in (0, 2) and all(
+        hasattr(attention, name) for name in ("head_dim", "scaling", "layer_idx")
+    )
+    groups = [
+        packed.group(*modules)
+        for modules in (
+            [linear[name] for name in _ATTENTION[:3]], [linear["o_proj"]],
+            [network.gate_proj, network.up_proj], [network.down_proj],
+        )
+    ]  # fmt: skip
+    if not known or any(group is None or group.panels is None for group in groups):
+        return None
+    return Block(attention, norms, gate, *groups, list(module.modules()))  # type: ignore[arg-type, call-arg]
+
+
+@torch.inference_mode()
+def _agrees(module: Any, block: Block) -> bool:
+    """Whether the layer gives what the block does: three tokens, each of which sees those before it."""
+    tokens, size = 3, block.size
+    hidden = drawn(1, tokens, len(block.norms[0][0].weight))
+    angles = drawn(1, tokens, size // 2).repeat(1, 1, 2)
+    turns = (angles.cos(), angles.sin())
+    positions = torch.arange(tokens)
+    hides = torch.full((1, 1, tokens, tokens), torch.finfo(torch.float32).min).triu(1)
+    expected = tried(
+        module, hidden, attention_mask=hides, position_embeddings=turns, position_ids=positions[None],
+        past_key_values=None,
+    )  # fmt: skip
+    if not isinstance(expected, Tensor) or expected.shape != hidden.shape:
+        return False
+    shared = block.queries_keys_values.spans[1][1] // size
+    cache, empty = SlotCache(block.attention.layer_idx + 1, 1, tokens), torch.zeros((1, shared, 1, size))
+    block._kept(cache).lazy_initialization(empty, empty)
+    segments = (Segment(0, 0, tokens, tokens),)
+    step = Step(positions[None], torch.zeros_like(positions), positions, tokens, segments)
+    with at(step):
+        found = tried(block.compute, hidden, hides == 0, turns, cache)
+    if found is None or found.shape != expected.shape:
+        return False
+    return float((found - expected).abs().max()) <= _ROUNDING * float(expected.abs().max())
