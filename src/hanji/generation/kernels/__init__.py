@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 SMALL = 2**16
 """Numbers up to which one thread does all: others would be waited for longer than they help."""
-SUMS = 8
+SUMS = 2
 """Multiplications of a product that take the time of one number elsewhere."""
 
 
