@@ -10,9 +10,11 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import request_response
 
 from hanji.contracts.errors import HanjiError
 from hanji.serving.bodies.body import Body
@@ -68,6 +70,14 @@ ROUTES: Final = (
 )
 
 
+class _Described(APIRoute):
+    """A route that FastAPI describes; called as it is, for it has no arguments to be filled in."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.app = request_response(self.endpoint)
+
+
 def create_app(service: Service) -> FastAPI:
     """The application of a service; it opens the models when it starts, and closes them when it ends."""
 
@@ -85,6 +95,7 @@ def create_app(service: Service) -> FastAPI:
         title="hanji", version=version("hanji"), lifespan=life, docs_url=None, redoc_url=None,
         summary="OpenAI's API over models of this machine", servers=[{"url": "/"}],
     )  # fmt: skip
+    app.router.route_class = _Described
     app.state.service = service
     service.metrics.watch(lambda: service.models.all)
     for route in ROUTES:

@@ -64,12 +64,16 @@ def event(content: Any) -> bytes:
     return b"data: " + to_json(content) + b"\n\n"
 
 
+class Last(bytes):
+    """What a stream of events ends with: sent together with its end, as each sending has its price."""
+
+
 class Events(Response):
     """Server-sent events, the last of which says that there are no more. The first is awaited before
     anything is sent, so that an error has its status.
 
     Args:
-        events: closed at the end, whatever the end is.
+        events: closed at the end, whatever the end is. The last may be a `Last`.
     """
 
     media_type = "text/event-stream"
@@ -92,14 +96,15 @@ class Events(Response):
                 await error.response()({"type": "http"}, _nothing, send)
                 return
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": first, "more_body": True})
-            last = DONE
+            part = first
             try:
-                async for part in self._events:
+                while not isinstance(part, Last):
                     await send({"type": "http.response.body", "body": part, "more_body": True})
+                    part = await anext(self._events, Last())
+                end = part + DONE
             except ApiError as error:
-                last = event(error.body())
-            await send({"type": "http.response.body", "body": last})
+                end = event(error.body())
+            await send({"type": "http.response.body", "body": end})
         finally:
             await self._events.aclose()
 

@@ -90,6 +90,11 @@ class Talk:
                 service.metrics.generated(self.body.model, flight, prompt_tokens)
                 self._first_token_seconds = flight.first_token_seconds
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether the last piece of every answer was told."""
+        return all(choice.finish_reason is not None for choice in self.choices)
+
     def answer(self, number: int) -> Answer:
         """What the engine has answered for a choice so far."""
         return self._tickets[number].answer

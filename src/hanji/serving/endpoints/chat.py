@@ -14,7 +14,7 @@ from hanji.generation.requests import Constraint, TokenLogprob
 from hanji.generation.requests import Request as Asked
 from hanji.serving.asking import requests_of
 from hanji.serving.bodies.chat import ChatBody, NamedTool, Tool
-from hanji.serving.connection import Events, body_of, event, unless_gone
+from hanji.serving.connection import Events, Last, body_of, event, unless_gone
 from hanji.serving.errors import invalid
 from hanji.serving.forms import call_form, json_form, schema_of, structured_form
 from hanji.serving.logprobs import chat_logprobs
@@ -77,7 +77,7 @@ class Chat:
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """The answer, event by event."""
-        opened: set[int] = set()
+        opened, last = set[int](), b""
         with self.talk.call.service.models.use(self.body.model) as served:
             async with aclosing(self._deltas(served)) as deltas:
                 async for number, said, told, finish in deltas:
@@ -93,11 +93,14 @@ class Chat:
                         logprobs = None
                     if finish is not None:
                         events.append(self._event(number, {}, finish=self._finish(number, finish)))
-                    if events:
+                    if self.talk.is_answered:
+                        last += b"".join(events)
+                    elif events:
                         yield b"".join(events)
         if self.body.tells_usage:
-            last = {**self.talk.envelope("chat.completion.chunk"), "choices": []}
-            yield event({**last, "usage": self.talk.usage()})
+            usage = {**self.talk.envelope("chat.completion.chunk"), "choices": []}
+            last += event({**usage, "usage": self.talk.usage()})
+        yield Last(last)
 
     def _event(
         self, number: int, delta: dict[str, Any], logprobs: dict[str, Any] | None = None,

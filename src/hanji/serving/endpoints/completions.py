@@ -17,7 +17,7 @@ from hanji.serving.asking import requests_of
 from hanji.serving.bodies.completion import CompletionBody
 from hanji.serving.bodies.generation import COMPLETION_TOKENS
 from hanji.serving.choice import Part
-from hanji.serving.connection import Events, body_of, event, unless_gone
+from hanji.serving.connection import Events, Last, body_of, event, unless_gone
 from hanji.serving.errors import invalid
 from hanji.serving.forms import structured_form
 from hanji.serving.logprobs import completion_logprobs
@@ -67,6 +67,7 @@ class Completion:
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """The answer, event by event."""
+        last = b""
         with self.talk.call.service.models.use(self.body.model) as served:
             async with aclosing(self._parts(served)) as parts:
                 async for number, text, told, finish in parts:
@@ -74,9 +75,15 @@ class Completion:
                         continue
                     choice = self._choice(served, number, text, told, finish)
                     chunk = {**self.talk.envelope("text_completion"), "choices": [choice]}
-                    yield event({**chunk, "usage": None} if self.body.tells_usage else chunk)
+                    told_now = event({**chunk, "usage": None} if self.body.tells_usage else chunk)
+                    if self.talk.is_answered:
+                        last += told_now
+                    else:
+                        yield told_now
         if self.body.tells_usage:
-            yield event({**self.talk.envelope("text_completion"), "choices": [], "usage": self.talk.usage()})
+            usage = {**self.talk.envelope("text_completion"), "choices": [], "usage": self.talk.usage()}
+            last += event(usage)
+        yield Last(last)
 
     def _choice(
         self, served: Served, number: int, text: str, told: Told, finish: str | None
