@@ -26,6 +26,7 @@ TIMEOUT_SECONDS = 120
 RECEIVED = 2**16
 EVENT = b"data: "
 DONE = b"[DONE]"
+OK = b" 200"
 LAST_CHUNK = b"\r\n0\r\n\r\n"
 """What ends an answer on a connection that stays open; JSON writes line ends otherwise."""
 
@@ -44,19 +45,20 @@ class Reply:
     raw: bytearray = field(default_factory=bytearray)
 
     def take(self, received: bytes) -> bool:
-        """The next bytes; whether they were the last."""
+        """The next bytes; whether they were the last, or are of an error, which ends the run."""
         self.raw += received
         if self.first < 0 and EVENT in self.raw:
             self.first = time.perf_counter() - self.sent
-        return not received or self.raw.endswith(LAST_CHUNK)
+        failed = len(self.raw) >= 12 and self.raw[8:12] != OK
+        return failed or not received or self.raw.endswith(LAST_CHUNK)
 
     def told(self) -> Told:
         """What it says."""
         with HTTPResponse(_Received(bytes(self.raw))) as reply:  # type: ignore[arg-type]
             reply.begin()
-            body = reply.read()
             if reply.status != 200:
-                raise RuntimeError(f"{reply.status}: {body[:500]!r}")
+                raise RuntimeError(f"an error: {bytes(self.raw[:1000])!r}")
+            body = reply.read()
         events = [line[len(EVENT) :] for line in body.splitlines() if line.startswith(EVENT)]
         if events[-1:] != [DONE]:
             raise RuntimeError(f"the answer broke off after {len(events)} events")

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers import Ministral3Config, Ministral3ForCausalLM
 from transformers.models.llama import modeling_llama
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
@@ -234,6 +235,42 @@ def test_a_layer_that_looks_like_llamas_is_tried() -> None:
     assert blocks_of(model) == 1, "the block reads it as well"
     attention.__class__ = Scaled
     assert blocks_of(model) == 0
+
+
+def test_a_layer_that_scales_queries_far_from_the_beginning_is_left_alone() -> None:
+    shape = {name: value for name, value in FAMILIES["llama"].items() if name != "max_position_embeddings"}
+    rope = {
+        "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 64,
+        "llama_4_scaling_beta": 0.5,
+    }  # fmt: skip
+    config = Ministral3Config(
+        **shape, vocab_size=211, head_dim=8, max_position_embeddings=256, rope_parameters=rope
+    )
+    assert blocks_of(Ministral3ForCausalLM(config).eval()) == 0
+
+
+@pytest.mark.parametrize("changes", ["a module", "a hook"])
+def test_what_is_put_into_a_layer_while_an_engine_is_open_is_seen(changes: str) -> None:
+    model = tiny("llama")
+    asked = [Request(prompt=prompt, max_new_tokens=12, logprobs=1) for prompt in prompts(2)]
+    with Engine(model, Ids(2), slots=2) as engine:
+        before = [one.logprobs for one in engine.run(asked)]
+        mlp = model.model.layers[1].mlp
+        if changes == "a hook":
+            mlp.down_proj.register_forward_hook(lambda _, __, output: 2 * output)
+        else:
+            twice = torch.nn.Linear(64, 32, bias=False)
+            twice.weight.data = 2 * mlp.down_proj.weight.data
+            mlp.down_proj = twice
+        after = [one.logprobs for one in engine.run(asked)]
+    with Engine(model, Ids(2), slots=2) as engine:
+        expected = [one.logprobs for one in engine.run(asked)]
+    assert before != after
+    for one, other in zip(after, expected, strict=True):
+        assert [token.token for token in one] == [token.token for token in other]
+        np.testing.assert_allclose(
+            [token.logprob for token in one], [token.logprob for token in other], atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3", "mistral", "granite"])

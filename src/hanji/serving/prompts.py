@@ -58,6 +58,11 @@ def completion_ids(tokenizer: Tokenizer, prompt: Prompt) -> list[list[int]]:
     return [[token for token in row if isinstance(token, int)] for row in rows if not isinstance(row, int)]
 
 
+def are_ids(prompt: Prompt) -> bool:
+    """Whether it needs no tokenizer: a text may have it made ready first, which takes seconds."""
+    return not isinstance(prompt, str) and not any(isinstance(row, str) for row in prompt)
+
+
 def check_ids(served: Served, rows: Sequence[Sequence[int]], param: str, *, answer: int = 1) -> None:
     """Refuses prompts that the model cannot read, or after which there is no room for an answer.
 

@@ -62,20 +62,19 @@ class Call:
     """A request, as endpoints need it.
 
     Attributes:
-        started: by `time.monotonic`. `created`: seconds since 1970. `size`: bytes of the body.
+        started: by `time.monotonic`. `created`: seconds since 1970.
     """
 
     service: Service
     key: ApiKey | None
     started: float
     created: int
-    size: int = 0
 
     @classmethod
-    def of(cls, request: Request, raw: bytes = b"") -> Call:
+    def of(cls, request: Request) -> Call:
         """From what the gate has noted."""
         scope = request.scope
         return cls(
             request.app.state.service, scope.get("hanji.key"),
-            scope.get("hanji.started", time.monotonic()), int(time.time()), len(raw),
+            scope.get("hanji.started", time.monotonic()), int(time.time()),
         )  # fmt: skip

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from hanji.generation.requests import Answer, Request
 from hanji.serving.backend import Ticket
@@ -18,9 +17,6 @@ from hanji.serving.flight import Flight
 from hanji.serving.models import Served
 from hanji.serving.service import Call
 from hanji.storage.request_log import LoggedRequest
-
-SHORT: Final = 4096
-"""Bytes of a body that is turned into ids where it comes in: a visit to another thread would take longer."""
 
 
 class Talk:
@@ -54,16 +50,6 @@ class Talk:
         asked, most = prompts * (self.body.n or 1), min(limits.choices, limits.queue + 1)
         if asked > most:
             raise invalid(f"{asked} answers are asked for at once; at most {most} are given", "n")
-
-    async def built(self, work: Callable[[], list[Request]], *, is_long: bool) -> list[Request]:
-        """What an engine is asked, as `work` makes it: in another thread where that may take a while.
-
-        Args:
-            is_long: whether it may, however short the body is.
-        """
-        if is_long or self.call.size > SHORT:
-            return await asyncio.to_thread(work)
-        return work()
 
     async def fly(
         self, served: Served, requests: Sequence[Request], prompt_tokens: int

@@ -28,6 +28,8 @@ Array = Any
 _ROUNDING = 1e-4
 """Of the largest number that a layer gives."""
 _NORMS = ("input_layernorm", "post_attention_layernorm")
+_TRIED_AT = (0, 10**6)
+"""Places of tokens: some layers scale queries far from the beginning."""
 _LAYER = {"self_attn", "mlp", *_NORMS}
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 _HEAD_NORMS = ("q_norm", "k_norm")
@@ -42,7 +44,8 @@ class Block:
             with their epsilon.
         gate: see `kernels.gate`.
         queries_keys_values, out, gate_and_up, down: the products.
-        parts: modules of the layer. Where one has a hook, as those of adapters, they compute it themselves.
+        layer: the whole. parts: its modules, each with those among which it stands and its name there. Where
+            one has a hook, as those of adapters, or another stands in its place, they compute it themselves.
     """
 
     attention: Any
@@ -52,7 +55,8 @@ class Block:
     out: Group
     gate_and_up: Group
     down: Group
-    parts: list[nn.Module]
+    layer: nn.Module
+    parts: list[tuple[dict[str, nn.Module | None], str, nn.Module]]
 
     @property
     def size(self) -> int:
@@ -69,7 +73,16 @@ class Block:
             and len(hidden) == 1
             and all(each.shape == shape and each.is_contiguous() for each in angles)
             and self._kept(cache).is_initialized
-            and not any(part._forward_hooks or part._forward_pre_hooks for part in self.parts)
+            and self._is_whole()
+        )
+
+    def _is_whole(self) -> bool:
+        """Whether its modules would do no more and no less."""
+        if self.layer._forward_hooks or self.layer._forward_pre_hooks:
+            return False
+        return all(
+            siblings.get(name) is part and not part._forward_hooks and not part._forward_pre_hooks
+            for siblings, name, part in self.parts
         )
 
     def compute(
@@ -155,7 +168,7 @@ class FusedBlocks:
         self._blocks: list[tuple[Any, Block]] = []
         for module in model.modules():
             block = _block(module, fused, packed)
-            if block is not None and _agrees(module, block):
+            if block is not None and all(_agrees(module, block, first) for first in _TRIED_AT):
                 self._blocks.append((module, block))
 
     def __len__(self) -> int:
@@ -210,20 +223,34 @@ def _block(module: nn.Module, fused: FusedLayers, packed: PackedLinears) -> Bloc
     ]  # fmt: skip
     if not known or any(group is None or group.panels is None for group in groups):
         return None
-    return Block(attention, norms, gate, *groups, list(module.modules()))  # type: ignore[arg-type, call-arg]
+    return Block(attention, norms, gate, *groups, module, _parts(module))  # type: ignore[arg-type, call-arg]
+
+
+def _parts(module: nn.Module) -> list[tuple[dict[str, nn.Module | None], str, nn.Module]]:
+    return [
+        (parent._modules, name, child)
+        for parent in module.modules()
+        for name, child in parent._modules.items()
+        if child is not None
+    ]
 
 
 @torch.inference_mode()
-def _agrees(module: Any, block: Block) -> bool:
-    """Whether the layer gives what the block does: three tokens, each of which sees those before it."""
+def _agrees(module: Any, block: Block, first: int) -> bool:
+    """Whether the layer gives what the block does: three tokens, each of which sees those before it.
+
+    Args:
+        first: the place of the first.
+    """
     tokens, size = 3, block.size
     hidden = drawn(1, tokens, len(block.norms[0][0].weight))
     angles = drawn(1, tokens, size // 2).repeat(1, 1, 2)
     turns = (angles.cos(), angles.sin())
-    positions = torch.arange(tokens)
+    places = torch.arange(tokens)
+    positions = (places + first)[None]
     hides = torch.full((1, 1, tokens, tokens), torch.finfo(torch.float32).min).triu(1)
     expected = tried(
-        module, hidden, attention_mask=hides, position_embeddings=turns, position_ids=positions[None],
+        module, hidden, attention_mask=hides, position_embeddings=turns, position_ids=positions,
         past_key_values=None,
     )  # fmt: skip
     if not isinstance(expected, Tensor) or expected.shape != hidden.shape:
@@ -232,7 +259,7 @@ def _agrees(module: Any, block: Block) -> bool:
     cache, empty = SlotCache(block.attention.layer_idx + 1, 1, tokens), torch.zeros((1, shared, 1, size))
     block._kept(cache).lazy_initialization(empty, empty)
     segments = (Segment(0, 0, tokens, tokens),)
-    step = Step(positions[None], torch.zeros_like(positions), positions, tokens, segments)
+    step = Step(positions, torch.zeros_like(places), places, tokens, segments)
     with at(step):
         found = tried(block.compute, hidden, hides == 0, turns, cache)
     if found is None or found.shape != expected.shape:

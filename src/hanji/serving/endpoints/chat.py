@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -28,8 +29,7 @@ from hanji.serving.tools import ToolCalls, defines_calls
 
 async def chat_completions(request: Request) -> Response:
     """Answers a chat, whole or event by event."""
-    raw = await body_of(request)
-    chat = Chat(Call.of(request, raw), ChatBody.parse(raw))
+    chat = Chat(Call.of(request), ChatBody.parse(await body_of(request)))
     if chat.body.stream:
         return Events(chat.events())
     return JSONResponse(await unless_gone(request.receive, chat.whole()))
@@ -128,10 +128,7 @@ class Chat:
         served.check("chat")
         body, tools = self.body, self._tools()
         self.talk.check_choices(1)
-        form = self._form(served)
-        requests = await self.talk.built(
-            partial(self._requests, served, tools, form), is_long=form is not None
-        )
+        requests = await asyncio.to_thread(self._requests, served, tools, self._form(served))
         most = 1 if body.parallel_tool_calls is False else 128
         parses = bool(tools) and defines_calls(served.tokenizer.chat_template)
         self.calls = [ToolCalls(most) if parses else None for _ in requests]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
@@ -22,7 +23,7 @@ from hanji.serving.errors import invalid
 from hanji.serving.forms import structured_form
 from hanji.serving.logprobs import completion_logprobs
 from hanji.serving.models import Served
-from hanji.serving.prompts import check_ids, completion_ids
+from hanji.serving.prompts import are_ids, check_ids, completion_ids
 from hanji.serving.service import Call
 from hanji.serving.talk import Talk
 
@@ -31,8 +32,7 @@ Told = list[tuple[int, TokenLogprob | int]]
 
 async def completions(request: Request) -> Response:
     """Continues texts, whole or event by event."""
-    raw = await body_of(request)
-    completion = Completion(Call.of(request, raw), CompletionBody.parse(raw))
+    completion = Completion(Call.of(request), CompletionBody.parse(await body_of(request)))
     if completion.body.stream:
         return Events(completion.events())
     return JSONResponse(await unless_gone(request.receive, completion.whole()))
@@ -96,9 +96,10 @@ class Completion:
         """What becomes certain: the choice, text, probabilities, why it ended."""
         served.check("completion")
         body = self.body
-        requests = await self.talk.built(
-            partial(self._requests, served), is_long=body.structured_outputs is not None
-        )
+        if are_ids(body.prompt) and body.structured_outputs is None:
+            requests = self._requests(served)  # at once: a visit to another thread would take longer
+        else:
+            requests = await asyncio.to_thread(self._requests, served)
         read = sum(map(len, self.prompts))
         async with aclosing(self.talk.fly(served, requests, read)) as parts:
             async for number, part in parts:
