@@ -6,7 +6,7 @@ Numba is installed a kernel of ours takes a fifth less again (`kernels.products`
 memory of the weights once more.
 
 Narrow layers that read the same tensor (queries, keys and values) are multiplied as one, in two thirds of the
-time. Wide ones (gate and up) are only where a kernel follows that reads parts of rows; to PyTorch's functions
+time. Wide ones (gate and up) are only where kernels follow that read parts of rows; to PyTorch's functions
 such parts cost more than is won.
 """
 

@@ -39,6 +39,7 @@ class FusedLayers:
         self._norms: list[tuple[Any, float]] = []
         self._gated: list[tuple[Any, tuple[float, float]]] = []
         self._homes: list[ModuleType] = []
+        self._turning: list[Any] = []
         if not kernels.usable(*model.parameters()):
             return
         modules = [module for module in model.modules() if "forward" not in vars(module)]
@@ -49,11 +50,20 @@ class FusedLayers:
                 self._gated.append((module, gate))
         homes = {sys.modules.get(type(module).__module__) for module in modules}
         self._homes = [home for home in homes if home is not None and _rotates(home)]
+        self._turning = [
+            module
+            for module in modules
+            if sys.modules.get(type(module).__module__) in self._homes
+            and {"q_proj", "k_proj", "v_proj"} <= dict(module.named_children()).keys()
+        ]
 
     @property
     def pairs(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Gate and up projections whose products may be parts of one."""
-        return [(module.gate_proj, module.up_proj) for module, _ in self._gated]
+        """Projections, gate and up, queries and keys, keys and values, whose products may be parts of one."""
+        found = [(module.gate_proj, module.up_proj) for module, _ in self._gated]
+        for module in self._turning:
+            found += [(module.q_proj, module.k_proj), (module.k_proj, module.v_proj)]
+        return found
 
     def epsilon(self, module: nn.Module) -> float | None:
         """Of a norm that a kernel computes."""
