@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from huggingface_hub import constants, is_offline_mode
 
 from hanji.contracts import hub
-from hanji.contracts.hub import offline_if_unreachable
+from hanji.contracts.hub import cannot_load, offline_if_unreachable
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +49,14 @@ def test_what_the_environment_says_stays(monkeypatch: pytest.MonkeyPatch) -> Non
     constants.HF_HUB_OFFLINE = False
     offline_if_unreachable()
     assert not is_offline_mode()
+
+
+@pytest.mark.parametrize("is_here", [False, True])
+def test_what_cannot_be_loaded_is_told_with_the_reason_and_what_to_do(is_here: bool, tmp_path: Path) -> None:
+    source = str(tmp_path) if is_here else "nobody/nothing"
+    told = cannot_load(
+        "nothing could be loaded", source, OSError("no file\nand more"), expected="a directory"
+    )
+    assert told.problem == "nothing could be loaded: no file"
+    assert ("whole" if is_here else "hf download") in str(told.hint)
+    assert cannot_load("nothing", source, KeyError(), expected="").problem == "nothing: KeyError"

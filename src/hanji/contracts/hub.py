@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
+
+from hanji.contracts.errors import ModelError
 
 
 def offline_if_unreachable() -> None:
@@ -17,6 +20,24 @@ def offline_if_unreachable() -> None:
 
     if "HF_HUB_OFFLINE" not in os.environ and "TRANSFORMERS_OFFLINE" not in os.environ:
         constants.HF_HUB_OFFLINE = not (getproxies() or _has_address(urlsplit(constants.ENDPOINT).hostname))
+
+
+def cannot_load(problem: str, source: str, error: Exception, *, expected: str) -> ModelError:
+    """What is said of a directory, file or hub id that nothing could be loaded from.
+
+    Args:
+        error: of the library that tried; its first line is the reason.
+    """
+    reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    there = "see that all of its files are whole, or take it from where it came from once more"
+    elsewhere = (
+        "see that the name is right; where the hub cannot be reached, fetch it elsewhere (hf download NAME "
+        "--local-dir DIRECTORY), bring the directory here and name that"
+    )
+    return ModelError(
+        f"{problem}: {reason[:300]}", where=source, expected=expected,
+        hint=there if Path(source).exists() else elsewhere,
+    )  # fmt: skip
 
 
 def _has_address(host: str | None) -> bool:

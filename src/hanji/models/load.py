@@ -14,7 +14,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from hanji.contracts.errors import ModelError
-from hanji.contracts.hub import offline_if_unreachable
+from hanji.contracts.hub import cannot_load, offline_if_unreachable
 from hanji.contracts.labels import Labels
 from hanji.contracts.protocols import Encoder, Head
 from hanji.models.heads import CLASSES, head_of, new_modules
@@ -104,10 +104,9 @@ def read_config(source: str | Path) -> PretrainedConfig:
             offline_if_unreachable()
         return AutoConfig.from_pretrained(str(source), trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            "no model's config could be read", where=str(source),
+        raise cannot_load(
+            "no model's config could be read", str(source), error,
             expected="a directory with config.json, a hub id, or a .gguf file",
-            hint=str(error).splitlines()[0][:300],
         ) from error  # fmt: skip
 
 
@@ -168,12 +167,10 @@ def load_with_head(
                 ignore_mismatched_sizes=anew, **options,
             )  # fmt: skip
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            "no model could be loaded",
-            where=str(source),
+        raise cannot_load(
+            "no model could be loaded", str(source), error,
             expected="a directory with config.json and model.safetensors, a hub id, or a .gguf file",
-            hint=str(error).splitlines()[0][:300],
-        ) from error
+        ) from error  # fmt: skip
     missing = sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
     new = new_modules(model, missing)
     body = [name for name in new if _is_body(model, name)]

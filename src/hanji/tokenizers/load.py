@@ -10,7 +10,7 @@ from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKEN
 from transformers.integrations.gguf.reader import read_gguf_metadata
 
 from hanji.contracts.errors import ModelError
-from hanji.contracts.hub import offline_if_unreachable
+from hanji.contracts.hub import cannot_load, offline_if_unreachable
 from tokenizers import pre_tokenizers
 
 _GPT2_SPLIT: Final = frozenset(
@@ -97,12 +97,10 @@ def _from_pretrained(place: str, where: str, **options: Any) -> Any:
     try:
         return loader.from_pretrained(place, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(
-            "no tokenizer could be loaded",
-            where=where,
+        raise cannot_load(
+            "no tokenizer could be loaded", where, error,
             expected="a directory with tokenizer.json, a .gguf file, or a hub id that can be reached",
-            hint=str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__,
-        ) from error
+        ) from error  # fmt: skip
 
 
 def _checked(hf: Any, where: str) -> PreTrainedTokenizerFast:
