@@ -45,8 +45,7 @@ class Block:
         gate: see `kernels.gate`.
         queries_keys_values, out, gate_and_up, down: the products.
         layer: the whole. parts: its modules, each with those among which it stands and its name there. Where
-            another stands in its place, or one has a hook, they compute it themselves; but the hooks that
-            adapters have at products are called here.
+            one has a hook, as those of adapters, or another stands in its place, they compute it themselves.
     """
 
     attention: Any
@@ -82,9 +81,7 @@ class Block:
         if self.layer._forward_hooks or self.layer._forward_pre_hooks:
             return False
         return all(
-            siblings.get(name) is part
-            and not part._forward_pre_hooks
-            and (not part._forward_hooks or isinstance(part, nn.Linear))
+            siblings.get(name) is part and not part._forward_hooks and not part._forward_pre_hooks
             for siblings, name, part in self.parts
         )
 
@@ -97,11 +94,11 @@ class Block:
             mask: see `slot_attention`. angles: cosines and sines, [1, tokens, head size] both.
         """
         rows = hidden[0].contiguous().numpy()
-        product = _multiply(self.queries_keys_values, self._normalised(0, rows))
+        product = self.queries_keys_values.multiply_rows(self._normalised(0, rows))
         seen = self._attend(product, mask, angles, self._kept(cache))
-        found = _multiply(self.out, seen)
+        found = self.out.multiply_rows(seen)
         found += rows
-        last = _multiply(self.down, self._gated(self._normalised(1, found)))
+        last = self.down.multiply_rows(self._gated(self._normalised(1, found)))
         last += found
         return torch.from_numpy(last)[None]
 
@@ -149,27 +146,13 @@ class Block:
         return self._normalised(number, heads).reshape(-1), rows.shape[1]
 
     def _gated(self, rows: Array) -> Array:
-        product = _multiply(self.gate_and_up, rows)
+        product = self.gate_and_up.multiply_rows(rows)
         tokens, width = product.shape
         flat, found = product.reshape(-1), np.empty((tokens, width // 2), np.float32)
         kernels.share(found.size)
         linear, cubic = (np.float32(factor) for factor in self.gate)
         kernels.compiled_kernels().gate(flat, width, flat[width // 2 :], width, linear, cubic, found)
         return found
-
-
-def _multiply(group: Group, rows: Array) -> Array:
-    """The product of a group, and what the hooks of its layers make of their parts."""
-    product = group.multiply_rows(rows)
-    if any(module._forward_hooks for module in group.modules):
-        read, whole = torch.from_numpy(rows)[None], torch.from_numpy(product)[None]
-        for module, span in zip(group.modules, group.spans, strict=True):
-            part = whole.narrow(-1, *span)
-            for hook in module._forward_hooks.values():
-                other = hook(module, (read,), part)
-                if other is not None and other is not part:
-                    part.copy_(other)
-    return product
 
 
 class FusedBlocks:
