@@ -101,6 +101,7 @@ def _lend(lent: ExitStack, module: Any, other: Callable[[Tensor], Tensor]) -> No
 
 
 def is_on(read: Tensor) -> bool:
+    """Whether kernels compute now: in a pass over slots that looks at each by itself, in fp32."""
     return is_in_segments() and not torch.compiler.is_compiling() and read.dtype == torch.float32
 
 
@@ -217,6 +218,7 @@ def _rotary_replaced(module: ModuleType) -> Iterator[None]:
 
 
 def drawn(*shape: int) -> Tensor:
+    """Numbers to try layers with, always the same."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
