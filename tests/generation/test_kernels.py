@@ -38,6 +38,11 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+def multiplied(read: Tensor, packed: Any, bias: Any, out: int) -> Tensor:
+    """[1, rows, in] → [1, rows, out]"""
+    return torch.from_numpy(kernels.multiply(read[0].numpy(), packed, bias, out))[None]
+
+
 @pytest.mark.parametrize("out", [1, 31, 32, 100, 704])
 @pytest.mark.parametrize("into", [1, 17, 300])
 @pytest.mark.parametrize("has_bias", [False, True])
@@ -46,21 +51,15 @@ def test_a_product_is_that_of_pytorch(out: int, into: int, has_bias: bool, threa
     packed, columns = kernels.pack(weights, bias)
     for rows in (1, 2, 13, 14, 15, 29, 100):
         read = drawn(1, rows, into, seed=2)
-        found = kernels.multiply(read, packed, columns, out)
+        found = multiplied(read, packed, columns, out)
         torch.testing.assert_close(found, F.linear(read, weights, bias), rtol=1e-5, atol=1e-5)
-
-
-def test_a_product_of_a_part_of_rows_is_right() -> None:
-    weights, read = drawn(40, 20), drawn(1, 7, 60)[..., 20:40]
-    found = kernels.multiply(read, *kernels.pack(weights, None), 40)
-    torch.testing.assert_close(found, F.linear(read, weights), rtol=1e-5, atol=1e-5)
 
 
 def test_bits_of_a_row_are_the_same_in_any_company(threads: int) -> None:
     packed, columns = kernels.pack(drawn(704, 300), drawn(704, seed=1))
     read, ups, weight = drawn(1, 333, 300), drawn(1, 333, 300, seed=3), drawn(300, seed=4)
     for function in (
-        lambda rows: kernels.multiply(rows, packed, columns, 704),
+        lambda rows: multiplied(rows, packed, columns, 704),
         lambda rows: kernels.rms_norm(rows, weight, 1e-6),
         lambda rows: kernels.gate(rows, ups[:, : rows.shape[1]], 1.0, 0.0),
     ):
@@ -87,7 +86,7 @@ def test_norms_and_gates_are_those_of_pytorch(width: int) -> None:
 def test_norms_gates_and_products_keep_what_is_not_finite(damage: float) -> None:
     read, ones = torch.ones((1, 2, 40)), torch.ones((1, 2, 40))
     read[0, 1, 3] = damage
-    product = kernels.multiply(read, *kernels.pack(torch.ones((5, 40)), None), 5)
+    product = multiplied(read, *kernels.pack(torch.ones((5, 40)), None), 5)
     norm, gate = kernels.rms_norm(read, ones[0, 0], 1e-6), kernels.gate(ones, read, 1.0, 0.0)
     for found in (product, norm, gate):
         assert found[0, 0].isfinite().all()
@@ -115,15 +114,20 @@ def test_keys_and_values_are_kept_where_they_belong() -> None:
         assert torch.equal(kept, expected)
 
 
-def test_an_adapter_adds_to_its_own_rows() -> None:
-    read, found = drawn(1, 4, 60)[..., 10:30], drawn(1, 4, 50, seed=1)[..., :12]
-    down, down_bias, up, up_bias = drawn(3, 5, 20), drawn(3, 5), drawn(3, 5, 12), drawn(3, 12)
+def test_adapters_add_to_their_own_rows_and_layers(threads: int) -> None:
+    """Of a group of two layers, one adapter has a part at both, one at the second."""
+    read, found, begins = drawn(70, 300), drawn(70, 50, seed=1), np.array([0, 12, 50])
+    down, up, ranks = drawn(3, 2, 5, 300, seed=2), drawn(3, 5, 50, seed=3), np.array([[5, 2], [0, 0], [0, 3]])
+    tokens, numbers = np.array([3, 69, *range(10, 40), 0]), np.array([0, 0, *[2] * 30, 2])
     expected = found.clone()
-    for first, slot in ((0, 2), (3, 0)):
-        hidden = F.linear(read[0, first], down[slot], down_bias[slot])
-        expected[0, first] += hidden @ up[slot] + up_bias[slot]
-    kernels.add_low_rank(read, np.array([0, 3]), np.array([2, 0]), down, down_bias, up, up_bias, found)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    for token, number in zip(tokens, numbers, strict=True):
+        for layer, rank in enumerate(ranks[number]):
+            columns = slice(begins[layer], begins[layer + 1])
+            hidden = down[number, layer, :rank] @ read[token]
+            expected[token, columns] += hidden @ up[number, :rank, columns]
+    given = (ranks, down.numpy(), up.numpy(), begins)
+    kernels.add_low_rank(read.numpy(), tokens, numbers, *given, found.numpy())
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,7 @@ class Engine:
         self._lent.enter_context(fused.lent())
         self._packed = PackedLinears(model, packed_bytes, grouped=not compiled, wide=fused.pairs)
         self._lent.enter_context(self._packed.lent())
+        self.adapters.work_in(self._packed)
         self._lent.enter_context(FusedBlocks(model, fused, self._packed).lent())
         if slots > 1 and model.device.type == "cpu":
             self._lent.enter_context(invariant(model, max(self.context, PROBED)))

@@ -39,6 +39,8 @@ class Group:
     Attributes:
         panels: weights and biases for the kernel. packed, bias: for oneDNN, where there is none.
         spans: where each has its part of the product, and how wide it is.
+        added: adds to a product, [rows, out of all], what adapters make of what was read, [rows, in]; arrays,
+            where the kernel multiplies.
         read, product: of layers that were asked for their part, while others are still to be.
     """
 
@@ -47,6 +49,7 @@ class Group:
     panels: tuple[Any, Any] | None = None
     packed: Tensor | None = None
     bias: Tensor | None = None
+    added: Callable[[Any, Any], None] | None = None
     read: Tensor | None = None
     product: Tensor | None = None
 
@@ -54,6 +57,11 @@ class Group:
     def width(self) -> int:
         """Of the product."""
         return sum(self.spans[-1])
+
+    @property
+    def reads(self) -> int:
+        """How wide what they read is."""
+        return int(_dense(self.modules[0]).shape[1])
 
     def pack(self) -> None:
         weights = [_dense(module) for module in self.modules]
@@ -70,14 +78,19 @@ class Group:
     def multiply(self, read: Tensor) -> Tensor:
         """[..., in] → [..., out of all]"""
         if self.panels is not None:
-            return kernels.multiply(read, *self.panels, self.width)
+            rows = read.reshape(-1, read.shape[-1]).contiguous()
+            found = self.multiply_rows(rows.numpy())
+            return torch.from_numpy(found).view(*read.shape[:-1], self.width)
         multiply = torch.ops.mkldnn._linear_pointwise.default  # looked up late: not every build has it
         return multiply(read, self.packed, self.bias, "none", [], "")  # type: ignore[no-any-return]
 
     def multiply_rows(self, rows: Any) -> Any:
         """[rows, in] → [rows, out of all], arrays, by the kernel."""
         assert self.panels is not None
-        return kernels.multiply_rows(rows, *self.panels, self.width)
+        found = kernels.multiply(rows, *self.panels, self.width)
+        if self.added is not None:
+            self.added(rows, found)
+        return found
 
     def part(self, number: int, read: Tensor) -> Tensor:
         """[..., in] → [..., out] of the layer of this number."""
@@ -123,6 +136,9 @@ class PackedLinears:
         limit_bytes: memory for packed weights; 0 packs none.
         grouped: whether such layers are multiplied as one; not where a step is compiled.
         wide: pairs of layers that may be, however wide they are.
+
+    Attributes:
+        groups: the layers that are packed, each with those that are multiplied with it.
     """
 
     def __init__(
@@ -140,33 +156,33 @@ class PackedLinears:
         if size > limit_bytes:
             found = []
         together = _reading_the_same(model, found, wide) if grouped else [[module] for module in found]
-        self._groups = [Group(modules, _spans(modules)) for modules in together]
+        self.groups = [Group(modules, _spans(modules)) for modules in together]
 
     @property
     def modules(self) -> list[Any]:
         """The layers that are packed."""
-        return [module for group in self._groups for module in group.modules]
+        return [module for group in self.groups for module in group.modules]
 
     def group(self, *modules: nn.Module) -> Group | None:
         """The one of exactly these layers."""
-        return next((group for group in self._groups if group.modules == list(modules)), None)
+        return next((group for group in self.groups if group.modules == list(modules)), None)
 
     @property
     def nbytes(self) -> int:
         """Bytes that are taken."""
-        packed = [group for group in self._groups if group.panels or group.packed is not None]
+        packed = [group for group in self.groups if group.panels or group.packed is not None]
         return sum(module.weight.nbytes for group in packed for module in group.modules)
 
     def pack(self) -> None:
         """Lays the weights out as they are now."""
-        for group in self._groups:
+        for group in self.groups:
             group.pack()
 
     @contextmanager
     def lent(self) -> Iterator[None]:
         """Inside, the model's own layers use them."""
         self.pack()
-        lent = dict(zip(_numbers, self._groups, strict=False))
+        lent = dict(zip(_numbers, self.groups, strict=False))
         _groups.update(lent)
         for name, group in lent.items():
             for number, module in enumerate(group.modules):

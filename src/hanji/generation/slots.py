@@ -107,12 +107,6 @@ class Step:
         return firsts, slots
 
     @cached_property
-    def lone(self) -> tuple[Any, Any]:
-        """The same as arrays."""
-        firsts, slots = self.ones
-        return firsts.numpy(), slots.numpy()
-
-    @cached_property
     def leading(self) -> int:
         """From slot 0 on, how many begin the pass with a token each, in their order; 0 if others have one."""
         firsts, slots = (each.tolist() for each in self.ones)

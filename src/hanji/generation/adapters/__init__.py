@@ -1,8 +1,9 @@
 """Several adapters over one base model: each slot has one of them, or none, and all slots share a step.
 
-LoRA and bottleneck adapters are of one form, `output + up(activation(down(read)))`. So the parts of all slots
-are stacked, and a step multiplies each row by those of its own slot. Soft prompts are ids past the
-vocabulary, each with ids of its own.
+LoRA and bottleneck adapters are of one form, `output + up(activation(down(read)))`. Where kernels multiply, those
+without an activation are added to products (`low_rank`). Others stand beside their modules (`sites`): the
+parts of all slots are stacked, and a step multiplies each row by those of its own slot. Soft prompts are ids
+past the vocabulary, each with ids of its own.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from torch.utils.hooks import RemovableHandle
-
 from hanji.artifacts.models import BASE, base_of
 from hanji.contracts.errors import ModelError
 from hanji.generation.adapters.files import Adapter, Part, read_adapter, read_config, why_alone
+from hanji.generation.adapters.low_rank import LowRank
 from hanji.generation.adapters.sites import PromptTable, Site
+from hanji.generation.packed import PackedLinears
 from hanji.methods.saved import ADDED
 from hanji.models.identity import weights_digest
 
@@ -46,10 +47,14 @@ class Adapters:
         self._loaded: OrderedDict[str, Adapter] = OrderedDict()
         self._prompts: dict[str, tuple[int, ...]] = {}
         self._sites: dict[str, list[Site]] = {}
-        self._hooks: list[RemovableHandle] = []
+        self._low_rank: LowRank | None = None
         self._own: list[str | None] = [None] * self.slots
         self._table: PromptTable | None = None
         self._digests: dict[tuple[str, ...], str] = {}
+
+    def work_in(self, packed: PackedLinears) -> None:
+        """Adds what can be added there to the products of packed layers, from now on."""
+        self._low_rank = LowRank(self.model, packed, self.slots)
 
     def add(self, name: str, directory: str | Path) -> None:
         """Makes an adapter known under a name. It is looked at now, and read when it is first asked for.
@@ -93,7 +98,13 @@ class Adapters:
         """The adapter of a slot from now on."""
         if self._own[slot] == name:
             return
-        parts = {} if name is None else self.load(name).parts
+        adapter = None if name is None else self.load(name)
+        parts = {} if adapter is None else dict(adapter.parts)
+        if self._low_rank is not None:
+            self._low_rank.assign(slot, adapter)
+            parts = {
+                name: part for name, part in parts.items() if not self._low_rank.takes(name, part)
+            }
         for module, part in parts.items():
             self._site(module, part)
         for module, sites in self._sites.items():
@@ -122,8 +133,10 @@ class Adapters:
 
     def close(self) -> None:
         """The model is as it was."""
-        for hook in self._hooks:
-            hook.remove()
+        for site in (site for sites in self._sites.values() for site in sites):
+            site.close()
+        if self._low_rank is not None:
+            self._low_rank.close()
         if self._table is not None:
             self.model.set_input_embeddings(self._table.base)
 
@@ -131,9 +144,7 @@ class Adapters:
         sites = self._sites.setdefault(name, [])
         if any((site.reads, site.activation) == (part.reads, part.activation) for site in sites):
             return
-        site = Site(self.slots, part)
-        sites.append(site)
-        self._hooks += site.hook(self.model, name)
+        sites.append(Site(self.model, name, self.slots, part))
 
     def _check(self, directory: Path) -> None:
         config = read_config(directory)

@@ -39,8 +39,13 @@ class Part:
     up: Tensor
     up_bias: Tensor | None
 
+    @property
+    def is_low_rank(self) -> bool:
+        """Whether it is a product of two matrices and the module's input, as LoRA."""
+        return self.reads == "input" and self.activation is self.down_bias is self.up_bias is None
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Adapter:
     """What lies in an adapter's directory.
 

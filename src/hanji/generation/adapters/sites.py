@@ -1,4 +1,4 @@
-"""Where adapters work in the model: a linear module with the parts of all slots, and a table of prompts."""
+"""Where adapters work in the model: a module with the parts of all slots, and a table of prompts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.activations import ACT2FN
 
-from hanji.generation import kernels
 from hanji.generation.adapters.files import Part
 from hanji.generation.invariance import in_vectors
 from hanji.generation.slots import current_step, is_stepping
@@ -20,14 +19,20 @@ from hanji.methods.prompt import look_up
 
 
 class Site:
-    """The parts of all slots at one module, of one form.
+    """The parts of all slots at one module, of one form. Where there are any, the module has a hook.
+
+    Args:
+        name: of the module in `model`.
+        part: one of that form.
 
     Attributes:
         users: slots whose adapter has a part here.
     """
 
-    def __init__(self, slots: int, part: Part) -> None:
+    def __init__(self, model: nn.Module, name: str, slots: int, part: Part) -> None:
+        self.module, self.catching = model.get_submodule(name), _catching(model, name, part)
         self.slots, self.reads, self.activation = slots, part.reads, part.activation
+        self.hooks: list[RemovableHandle] = []
         self.act = nn.Identity() if part.activation is None else ACT2FN[part.activation]
         self.has_bias = part.up_bias is not None
         self.users: set[int] = set()
@@ -49,6 +54,8 @@ class Site:
             tensor[slot].zero_()
         self.users.discard(slot)
         if part is None:
+            if not self.users:
+                self.close()
             return
         self.down[slot, :rank] = part.down
         self.up[slot, :rank] = part.up.t()
@@ -57,14 +64,24 @@ class Site:
         if part.up_bias is not None:
             self.up_bias[slot], self.has_bias = part.up_bias, True
         self.users.add(slot)
+        if not self.hooks:
+            self._hook()
+
+    def close(self) -> None:
+        """The module is as it was."""
+        for hook in self.hooks:
+            hook.remove()
+        self.hooks.clear()
+
+    def _hook(self) -> None:
+        self.hooks.append(self.module.register_forward_hook(partial(_add, self)))
+        if self.catching is not None:
+            self.hooks.append(self.catching.register_forward_pre_hook(partial(_catch, self)))
 
     def add(self, output: Tensor, read: Tensor) -> Tensor:
         """[1, tokens, width] with what the adapters of the tokens' slots add; `output` is written to."""
         step = current_step()
-        if step.segments is not None and self.activation is None and kernels.usable(output, self.down):
-            parts = (self.down, self.down_bias, self.up, self.up_bias)
-            kernels.add_low_rank(read, *step.lone, *parts, output)
-        elif step.segments is None or step.leading == self.slots:
+        if step.segments is None or step.leading == self.slots:
             self._add_to_each_slot(output[0, : self.slots], read[0, : self.slots])
         elif any(one.tokens == 1 and one.slot in self.users for one in step.segments):
             firsts, slots = step.ones
@@ -92,15 +109,6 @@ class Site:
         hidden = self.act(torch.addmm(self.down_bias[slot], read, self.down[slot].t()))
         return torch.addmm(self.up_bias[slot], hidden, self.up[slot])
 
-    def hook(self, model: Any, name: str) -> list[RemovableHandle]:
-        """Lets the module of this name give what the adapters add to it as well."""
-        hooks = [model.get_submodule(name).register_forward_hook(partial(_add, self))]
-        if self.reads == "feed-forward":
-            first = feed_forward_input(linear_modules(model), name)
-            assert first is not None, name
-            hooks.append(model.get_submodule(first).register_forward_pre_hook(partial(_catch, self)))
-        return hooks
-
     @property
     def works(self) -> bool:
         """Whether any row of the present step, if there is one, has a part here."""
@@ -108,6 +116,15 @@ class Site:
             return False
         step = current_step()
         return step.segments is None or not self.users.isdisjoint(step.at_work)
+
+
+def _catching(model: nn.Module, name: str, part: Part) -> nn.Module | None:
+    """The module that reads what the part reads, where this one does not."""
+    if part.reads != "feed-forward":
+        return None
+    first = feed_forward_input(linear_modules(model), name)
+    assert first is not None, name
+    return model.get_submodule(first)
 
 
 def _catch(site: Site, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -43,14 +43,7 @@ def pack(weights: Tensor, bias: Tensor | None) -> tuple[Any, Any]:
     return packed.numpy(), pad(none, (0, missing)).numpy()
 
 
-def multiply(read: Tensor, packed: Any, bias: Any, out: int) -> Tensor:
-    """[..., in] → [..., out]"""
-    rows = read.reshape(-1, read.shape[-1]).contiguous()
-    found = multiply_rows(rows.numpy(), packed, bias, out)
-    return torch.from_numpy(found).view(*read.shape[:-1], out)
-
-
-def multiply_rows(rows: Any, packed: Any, bias: Any, out: int) -> Any:
+def multiply(rows: Any, packed: Any, bias: Any, out: int) -> Any:
     """[rows, in] → [rows, out], arrays."""
     found = np.empty((len(rows), out), np.float32)
     share(rows.size * out // SUMS)
@@ -122,25 +115,17 @@ def gate(gates: Tensor, ups: Tensor, linear: float, cubic: float) -> Tensor:
 
 
 def add_low_rank(
-    read: Tensor,
-    firsts: Any,
-    slots: Any,
-    down: Tensor,
-    down_bias: Tensor,
-    up: Tensor,
-    up_bias: Tensor,
-    found: Tensor,
+    rows: Any, tokens: Any, numbers: Any, ranks: Any, down: Any, up: Any, begins: Any, found: Any
 ) -> None:
-    """Adds to tokens of `found`, [1, tokens, out], what adapters make of `read`, [1, tokens, in].
+    """Adds to tokens of `found`, [rows, out of all layers], what adapters make of `rows`, [rows, in]; arrays.
 
     Args:
-        firsts, slots: [n] int64, where the tokens stand in the pass, and their slots.
-        down: [slots, rank, in]. down_bias: [slots, rank]. up: [slots, rank, out]. up_bias: [slots, out].
+        tokens, numbers: [n] int64, where they stand, and of which adapter each is.
+        ranks: [adapters, layers] int64. down: [adapters, layers, rank, in]. up: [adapters, rank, out of all].
+        begins: [layers + 1] int64, where each layer begins in `found`, and the end.
     """
-    numbers, stride = _flat(found)
-    parts = (each.numpy() for each in (down, down_bias, up, up_bias))
-    share(len(firsts) * down.shape[1] * (down.shape[2] + up.shape[2]))
-    compiled_kernels().add_low_rank(*_flat(read), firsts, slots, *parts, stride, numbers)
+    share(len(tokens) * (down[0].size + up[0].size) // SUMS)
+    compiled_kernels().add_low_rank(rows, tokens, numbers, ranks, down, up, begins, found)
 
 
 def _flat(rows: Tensor) -> tuple[Any, int]:
@@ -215,4 +200,5 @@ def _try_out() -> None:
     kernels.rotate(one, 2, one, 2, states[0], states[0], states.copy(), states.copy())
     kernels.rms_norm(states[0], one, scale, states[0].copy())
     kernels.gate(one, 2, one, 2, scale, scale, states[0].copy())
-    kernels.add_low_rank(one, 2, first, first, states, states[0], states, states[0], 2, one.copy())
+    ranks, begins, rows = np.ones((1, 1), np.int64), np.array([0, 2]), states[0].copy()
+    kernels.add_low_rank(rows, first, first, ranks, kept, states, begins, rows.copy())

@@ -161,24 +161,25 @@ def gate(gates, gate_stride, ups, up_stride, linear, cubic, found):  # type: ign
 
 
 @parallel
-def add_low_rank(flat, stride, firsts, slots, down, down_bias, up, up_bias, out_stride, found):  # type: ignore[no-untyped-def]
-    """Adds to some rows of `found`, flat, what the adapter of their slot makes of the same rows of `flat`.
+def add_low_rank(rows, tokens, numbers, ranks, down, up, begins, found):  # type: ignore[no-untyped-def]
+    """Adds to some rows of `found` what the adapter of each makes of the same rows of `rows`.
 
-    down: [slots, rank, in]. down_bias: [slots, rank]. up: [slots, rank, out]. up_bias: [slots, out].
+    ranks: [adapters, layers]. down: [adapters, layers, rank, in]. up: [adapters, rank, out of all layers].
+    begins: of layers in `found`, and its width.
     """
-    _, rank, into = down.shape
-    width = up.shape[2]
-    for number in numba.prange(len(firsts)):
-        first, slot = firsts[number], slots[number]
-        read = flat[first * stride : first * stride + into]
-        out = found[first * out_stride : first * out_stride + width]
-        added = up_bias[slot].copy()
-        for row in range(rank):
-            weights, column, hidden = down[slot, row], up[slot, row], single(0)
-            for index in range(into):
-                hidden += weights[index] * read[index]
-            hidden += down_bias[slot, row]
-            for index in range(width):
-                added[index] += hidden * column[index]
-        for index in range(width):
-            out[index] += added[index]
+    layers, into = down.shape[1], down.shape[3]
+    for index in numba.prange(len(tokens)):
+        number, read = numbers[index], rows[tokens[index]]
+        for layer in range(layers):
+            rank = ranks[number, layer]
+            hidden = np.zeros(rank, single)
+            for row in range(rank):
+                weights, total = down[number, layer, row], single(0)
+                for place in range(into):
+                    total += weights[place] * read[place]
+                hidden[row] = total
+            out = found[tokens[index], begins[layer] : begins[layer + 1]]
+            for row in range(rank):
+                column, factor = up[number, row, begins[layer] : begins[layer + 1]], hidden[row]
+                for place in range(len(out)):
+                    out[place] += factor * column[place]
