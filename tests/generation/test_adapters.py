@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 
 from generation.test_engine import Ids, prompts
 from hanji.contracts.errors import ModelError
-from hanji.generation import Engine, Request, Sampling
+from hanji.generation import Engine, Request, Sampling, kernels
 from hanji.methods.bottleneck import BottleneckConfig
 from tiny_models import tiny
 
@@ -119,6 +119,54 @@ def test_adapters_come_and_go_from_memory(tmp_path: Path) -> None:
         engine.adapters.remove("b")
         with pytest.raises(ModelError, match="no adapter of this name"):
             engine.submit(Request(prompt=[5], adapter="b"))
+
+
+def test_more_adapters_than_slots_take_turns_in_products(tmp_path: Path) -> None:
+    """Of ranks that do not fill a fold, over some layers of a group, after others at the same numbers."""
+    shapes = {"a": (8, "all-linear"), "b": (3, ["q_proj", "up_proj"]), "c": (5, ["v_proj", "o_proj"])}
+    for seed, (name, (rank, targets)) in enumerate(shapes.items()):
+        torch.manual_seed(seed)
+        config = LoraConfig(r=rank, target_modules=targets, init_lora_weights=False)
+        get_peft_model(tiny("llama"), config).save_pretrained(tmp_path / name)
+    model, asked = tiny("llama"), prompts(9)
+    adapters = {name: tmp_path / name for name in shapes}
+    with Engine(model, Ids(), slots=2, block=16, adapters=adapters) as engine:
+        requests = [
+            Request(prompt=prompt, adapter=name, max_new_tokens=NEW, stop_ids=())
+            for prompt, name in zip(asked, "abcabccba", strict=True)
+        ]
+        answers = engine.run(requests)
+        if kernels.usable(torch.ones(1)):
+            assert not any(module._forward_hooks for module in model.modules())
+    for request, answer in zip(requests, answers, strict=True):
+        assert answer.ids == by_peft("llama", adapters[request.adapter or ""], list(request.prompt))
+
+
+def test_modules_are_as_they_were_when_no_slot_has_an_adapter(tmp_path: Path) -> None:
+    get_peft_model(tiny("llama"), KINDS["parallel"]()).save_pretrained(tmp_path)
+    model = tiny("llama")
+    with Engine(model, Ids(), slots=2, adapters={"one": tmp_path}) as engine:
+        engine.submit(Request(prompt=[5, 6], adapter="one", max_new_tokens=3, stop_ids=()))
+        engine.step()
+        assert any(module._forward_hooks for module in model.modules())
+        while engine.step():
+            pass
+        assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_an_adapter_of_the_head_is_refused(tmp_path: Path) -> None:
+    config = LoraConfig(r=2, target_modules=["q_proj", "lm_head"], init_lora_weights=False)
+    get_peft_model(tiny("llama"), config).save_pretrained(tmp_path, save_embedding_layers=False)
+    with pytest.raises(ModelError, match="serve it as a model of its own"):
+        Engine(tiny("llama"), Ids(), slots=1, adapters={"head": tmp_path})
+
+
+def test_one_whose_weights_are_cut_off_is_refused(tmp_path: Path) -> None:
+    get_peft_model(tiny("llama"), KINDS["lora"]()).save_pretrained(tmp_path)
+    file = tmp_path / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="this adapter cannot be read"):
+        Engine(tiny("llama"), Ids(), slots=1, adapters={"cut": tmp_path})
 
 
 def test_the_prompts_own_probabilities_leave_a_soft_prompt_out(tmp_path: Path) -> None:

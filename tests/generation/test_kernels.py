@@ -117,7 +117,7 @@ def test_keys_and_values_are_kept_where_they_belong() -> None:
 def test_adapters_add_to_their_own_rows_and_layers(threads: int) -> None:
     """Of a group of two layers, one adapter has a part at both, one at the second."""
     read, found, begins = drawn(70, 300), drawn(70, 50, seed=1), np.array([0, 12, 50])
-    down, up, ranks = drawn(3, 2, 5, 300, seed=2), drawn(3, 5, 50, seed=3), np.array([[5, 2], [0, 0], [0, 3]])
+    down, up, ranks = drawn(3, 2, 8, 300, seed=2), drawn(3, 8, 50, seed=3), np.array([[8, 4], [0, 0], [0, 4]])
     tokens, numbers = np.array([3, 69, *range(10, 40), 0]), np.array([0, 0, *[2] * 30, 2])
     expected = found.clone()
     for token, number in zip(tokens, numbers, strict=True):

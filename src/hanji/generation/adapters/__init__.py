@@ -1,9 +1,9 @@
 """Several adapters over one base model: each slot has one of them, or none, and all slots share a step.
 
-LoRA and bottleneck adapters are of one form, `output + up(activation(down(read)))`. Where kernels multiply, those
-without an activation are added to products (`low_rank`). Others stand beside their modules (`sites`): the
-parts of all slots are stacked, and a step multiplies each row by those of its own slot. Soft prompts are ids
-past the vocabulary, each with ids of its own.
+LoRA and bottleneck adapters are of one form, `output + up(activation(down(read)))`. Where kernels multiply,
+those without an activation are added to products (`low_rank`). Others stand beside their modules (`sites`):
+the parts of all slots are stacked, and a step multiplies each row by those of its own slot. Soft prompts are
+ids past the vocabulary, each with ids of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from typing import Any, Final
 
 from hanji.artifacts.models import BASE, base_of
 from hanji.contracts.errors import ModelError
-from hanji.generation.adapters.files import Adapter, Part, read_adapter, read_config, why_alone
+from hanji.generation.adapters.files import (
+    Adapter,
+    Part,
+    adapted_modules,
+    read_adapter,
+    read_config,
+    why_alone,
+)
 from hanji.generation.adapters.low_rank import LowRank
 from hanji.generation.adapters.sites import PromptTable, Site
 from hanji.generation.packed import PackedLinears
@@ -102,9 +109,7 @@ class Adapters:
         parts = {} if adapter is None else dict(adapter.parts)
         if self._low_rank is not None:
             self._low_rank.assign(slot, adapter)
-            parts = {
-                name: part for name, part in parts.items() if not self._low_rank.takes(name, part)
-            }
+            parts = {name: part for name, part in parts.items() if not self._low_rank.takes(name, part)}
         for module, part in parts.items():
             self._site(module, part)
         for module, sites in self._sites.items():
@@ -161,6 +166,7 @@ class Adapters:
                 value=reason,
                 hint="save it merged (hanji export --to merged) and serve it as a model of its own",
             )
+        adapted_modules(self.model, directory)
         if about is not None:
             own = self._digests.get(about.new)
             if own is None:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from hanji.contracts.errors import ModelError
+from hanji.contracts.hub import cannot_load
 from hanji.methods.prompt import WEIGHTS
 from hanji.methods.saved import ADDED
 
@@ -64,7 +66,7 @@ def read_adapter(model: Any, directory: Path) -> Adapter:
     Raises:
         ModelError: it holds what has no place here.
     """
-    config = read_config(directory)
+    config, modules = read_config(directory), adapted_modules(model, directory)
     tensors = {
         name.removeprefix(_INNER): tensor.to(device=model.device, dtype=model.dtype)
         for name, tensor in load_file(str(directory / WEIGHTS)).items()
@@ -72,22 +74,42 @@ def read_adapter(model: Any, directory: Path) -> Adapter:
     if config["peft_type"] == "PROMPT_TUNING":
         return Adapter({}, tensors["prompt_embeddings"])
     read = _lora_part if config["peft_type"] == "LORA" else _bottleneck_part
+    return Adapter({module: read(config, module, tensors) for module in modules})
+
+
+def adapted_modules(model: Any, directory: Path) -> list[str]:
+    """The linear modules beside which an adapter stands; of a soft prompt none. Only names are read.
+
+    Raises:
+        ModelError: it holds what has no place here.
+    """
+    try:
+        with safe_open(str(directory / WEIGHTS), framework="pt") as file:
+            names = [name.removeprefix(_INNER) for name in file.keys()]  # noqa: SIM118 - it is no mapping
+    except (OSError, SafetensorError) as error:
+        where = str(directory / WEIGHTS)
+        raise cannot_load("this adapter cannot be read", where, error, expected="safetensors") from error
     ends = (".lora_A.weight", ".bottleneck_down.weight")
-    modules = [name.removesuffix(end) for name in tensors for end in ends if name.endswith(end)]
-    known = {f"{module}{end}" for module in modules for end in _ENDS}
-    if unknown := sorted(set(tensors) - known):
+    modules = [name.removesuffix(end) for name in names for end in ends if name.endswith(end)]
+    known = {f"{module}{end}" for module in modules for end in _ENDS if not _is_head(model, module)}
+    if unknown := sorted({*names} - known - {"prompt_embeddings"}):
         raise ModelError(
-            "this adapter holds more than matrices beside linear modules",
+            "this adapter holds more than matrices beside linear modules within the model",
             where=str(directory / WEIGHTS), value=unknown[:3],
             hint="save it merged (merge: true) and serve it as a model of its own",
         )  # fmt: skip
-    return Adapter({module: read(config, module, tensors) for module in modules})
+    return modules
 
 
 _ENDS: Final = (
     ".lora_A.weight", ".lora_B.weight", ".bottleneck_down.weight", ".bottleneck_down.bias",
     ".bottleneck_up.weight", ".bottleneck_up.bias",
 )  # fmt: skip
+
+
+def _is_head(model: Any, module: str) -> bool:
+    """Whether it gives the logits: those of few tokens of a pass are wanted."""
+    return model.get_submodule(module) is model.get_output_embeddings()
 
 
 def _lora_part(config: Mapping[str, Any], module: str, tensors: Mapping[str, Tensor]) -> Part:

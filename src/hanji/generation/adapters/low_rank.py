@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from hanji.contracts.errors import ModelError
 from hanji.generation import kernels
 from hanji.generation.adapters.files import Adapter, Part
 from hanji.generation.packed import Group, PackedLinears
@@ -107,19 +108,31 @@ class _Added:
 
     def put(self, number: int, parts: list[Part | None]) -> None:
         """Gives a number to an adapter, by its parts at the layers of the group."""
-        ranks = [0 if part is None else len(part.down) for part in parts]
+        fold = kernels.compiled_kernels().FOLD
+        ranks = [0 if part is None else -(-len(part.down) // fold) * fold for part in parts]
         if (more := max(ranks) - self._up.shape[1]) > 0:
             self._down = np.pad(self._down, ((0, 0), (0, 0), (0, more), (0, 0)))
             self._up = np.pad(self._up, ((0, 0), (0, more), (0, 0)))
         self._ranks[number] = ranks
-        for layer, (rank, part) in enumerate(zip(ranks, parts, strict=True)):
+        self._down[number], self._up[number] = 0, 0
+        for layer, part in enumerate(parts):
             if part is not None:
-                self._down[number, layer, :rank] = part.down.numpy()
                 begin, end = self._begins[layer : layer + 2]
-                self._up[number, :rank, begin:end] = part.up.t().numpy()
+                self._down[number, layer, : len(part.down)] = part.down.numpy()
+                self._up[number, : len(part.down), begin:end] = part.up.t().numpy()
 
     def __call__(self, rows: Array, product: Array) -> None:
+        """See `Group.added`.
+
+        Raises:
+            ModelError: the layers were given some of the pass's tokens only.
+        """
         tokens, numbers = self._at_work()
         if len(tokens):
+            if len(rows) != current_step().positions.shape[1]:
+                raise ModelError(
+                    "adapters cannot share a base at layers that read some of the tokens only",
+                    hint="serve the adapter merged, as a model of its own",
+                )
             parts = (self._ranks, self._down, self._up, self._begins)
             kernels.add_low_rank(rows, tokens, numbers, *parts, product)

@@ -121,7 +121,8 @@ def add_low_rank(
 
     Args:
         tokens, numbers: [n] int64, where they stand, and of which adapter each is.
-        ranks: [adapters, layers] int64. down: [adapters, layers, rank, in]. up: [adapters, rank, out of all].
+        ranks: [adapters, layers] int64, multiples of `FOLD`. down: [adapters, layers, rank, in].
+            up: [adapters, rank, out of all].
         begins: [layers + 1] int64, where each layer begins in `found`, and the end.
     """
     share(len(tokens) * (down[0].size + up[0].size) // SUMS)
@@ -200,5 +201,5 @@ def _try_out() -> None:
     kernels.rotate(one, 2, one, 2, states[0], states[0], states.copy(), states.copy())
     kernels.rms_norm(states[0], one, scale, states[0].copy())
     kernels.gate(one, 2, one, 2, scale, scale, states[0].copy())
-    ranks, begins, rows = np.ones((1, 1), np.int64), np.array([0, 2]), states[0].copy()
+    ranks, begins, rows = np.zeros((1, 1), np.int64), np.array([0, 2]), states[0].copy()
     kernels.add_low_rank(rows, first, first, ranks, kept, states, begins, rows.copy())

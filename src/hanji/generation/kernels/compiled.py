@@ -16,6 +16,8 @@ import numpy as np
 
 single, whole = np.float32, np.int32
 
+FOLD = 4
+"""Rows of an adapter that are read together."""
 _FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
 """Liberties of the compiler; values that are not finite stay so."""
 
@@ -164,22 +166,26 @@ def gate(gates, gate_stride, ups, up_stride, linear, cubic, found):  # type: ign
 def add_low_rank(rows, tokens, numbers, ranks, down, up, begins, found):  # type: ignore[no-untyped-def]
     """Adds to some rows of `found` what the adapter of each makes of the same rows of `rows`.
 
-    ranks: [adapters, layers]. down: [adapters, layers, rank, in]. up: [adapters, rank, out of all layers].
-    begins: of layers in `found`, and its width.
+    ranks: [adapters, layers], whole folds. down: [adapters, layers, rank, in].
+    up: [adapters, rank, out of all layers]. begins: of layers in `found`, and its width.
     """
-    layers, into = down.shape[1], down.shape[3]
     for index in numba.prange(len(tokens)):
-        number, read = numbers[index], rows[tokens[index]]
-        for layer in range(layers):
-            rank = ranks[number, layer]
-            hidden = np.zeros(rank, single)
-            for row in range(rank):
-                weights, total = down[number, layer, row], single(0)
-                for place in range(into):
-                    total += weights[place] * read[place]
-                hidden[row] = total
-            out = found[tokens[index], begins[layer] : begins[layer + 1]]
-            for row in range(rank):
-                column, factor = up[number, row, begins[layer] : begins[layer + 1]], hidden[row]
+        token, number = tokens[index], numbers[index]
+        read = rows[token]
+        for layer in range(down.shape[1]):
+            begin, end = begins[layer], begins[layer + 1]
+            out = found[token, begin:end]
+            for fold in range(0, ranks[number, layer], FOLD):
+                down0, down1 = down[number, layer, fold], down[number, layer, fold + 1]
+                down2, down3 = down[number, layer, fold + 2], down[number, layer, fold + 3]
+                sum0, sum1, sum2, sum3 = single(0), single(0), single(0), single(0)
+                for place in range(len(read)):
+                    sum0 += down0[place] * read[place]
+                    sum1 += down1[place] * read[place]
+                    sum2 += down2[place] * read[place]
+                    sum3 += down3[place] * read[place]
+                up0, up1 = up[number, fold, begin:end], up[number, fold + 1, begin:end]
+                up2, up3 = up[number, fold + 2, begin:end], up[number, fold + 3, begin:end]
                 for place in range(len(out)):
-                    out[place] += factor * column[place]
+                    added = sum0 * up0[place] + sum1 * up1[place]
+                    out[place] += added + (sum2 * up2[place] + sum3 * up3[place])
