@@ -44,7 +44,8 @@ class Part:
     @property
     def is_low_rank(self) -> bool:
         """Whether it is a product of two matrices and the module's input, as LoRA."""
-        return self.reads == "input" and self.activation is self.down_bias is self.up_bias is None
+        extra = (self.activation, self.down_bias, self.up_bias)
+        return self.reads == "input" and all(one is None for one in extra)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
