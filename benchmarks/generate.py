@@ -47,7 +47,7 @@ from hanji.generation.engine import PREFIX_BYTES
 from hanji.tokenizers.tokenizer import Tokenizer
 
 OURS = "benchmarks.workers.generate_ours"
-PEERS = ("static", "continuous", "llama.cpp", "continuous-default", "vllm")
+PEERS = ("static", "continuous", "llama.cpp", "generate_batch", "continuous-default", "vllm")
 BY_DEFAULT = PEERS[:3]
 PARTS = ("peers", "prefix", "adapters")
 UNEVEN = "requests.json"
@@ -77,8 +77,10 @@ class Ground:
     def peer(self, name: str, settings: Mapping[str, Any]) -> Side:
         """A peer, in its environment."""
         kind, python = name.removesuffix("-default").replace(".", "_"), Path(sys.executable)
-        module = f"benchmarks.workers.generate_{kind}"
-        if kind == "continuous":
+        module = f"benchmarks.workers.generate_{kind.removeprefix('generate_')}"
+        if name == "generate_batch":
+            settings = {"slots": settings["slots"]}
+        elif kind == "continuous":
             settings = {**settings, "sized": name == kind}
         elif name == "llama.cpp":
             python = peer_environment("llama_cpp") / "python"

@@ -125,8 +125,8 @@ def test_adapters_add_to_their_own_rows_and_layers(threads: int) -> None:
             columns = slice(begins[layer], begins[layer + 1])
             hidden = down[number, layer, :rank] @ read[token]
             expected[token, columns] += hidden @ up[number, :rank, columns]
-    given = (ranks, down.numpy(), up.numpy(), begins)
-    kernels.add_low_rank(read.numpy(), tokens, numbers, *given, found.numpy())
+    given = (tokens, numbers, ranks, down.numpy(), up.numpy(), begins)
+    kernels.add_low_rank(read.numpy(), found.numpy(), *given)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
 
 
@@ -301,13 +301,14 @@ def test_whole_layers_have_the_bits_of_their_modules(
 def test_the_kernel_sees_what_attention_sees(heads: int, sharing: int, size: int) -> None:
     generator = torch.Generator().manual_seed(0)
     key, value = torch.randn((2, 3, sharing, PLACES, size), generator=generator)
-    query = 3 * torch.randn((1, heads, 5, size), generator=generator)
+    query = 3 * torch.randn((5, heads, size), generator=generator)
     found = torch.zeros((5, heads, size))
-    places = [(0, 2, 0, 1), (1, 0, 0, PLACES), (3, 1, 7, 40), (4, 1, 39, 40)]
-    kernels.attend(query, key, value, np.array(places, np.int64).T.copy(), 100, 0.2, found)
+    places = np.array([(0, 2, 0, 1), (1, 0, 0, PLACES), (3, 1, 7, 40), (4, 1, 39, 40)])
+    given = (query.numpy(), key.numpy(), value.numpy(), places.T.copy())
+    kernels.attend(*given, 100, 0.2, found.numpy())
     for first, slot, begin, end in places:
         expected = F.scaled_dot_product_attention(
-            query[:, :, first : first + 1],
+            query[first][None, :, None],
             *(
                 each[slot : slot + 1, :, begin:end].repeat_interleave(heads // sharing, 1)
                 for each in (key, value)
@@ -321,13 +322,12 @@ def test_the_kernel_sees_what_attention_sees(heads: int, sharing: int, size: int
 @pytest.mark.parametrize("damage", [float("nan"), float("inf"), 3e38])
 @pytest.mark.parametrize("where", ["query", "key"])
 def test_what_is_not_finite_stays_so(damage: float, where: str) -> None:
-    key, value, query = torch.ones((3, 2, 4, PLACES, 8)).unbind()
-    query = query[:1, :, :1].clone()
-    (query if where == "query" else key[0, :, 3:4])[..., 0, 0] = damage
+    key, value = np.ones((2, 2, 4, PLACES, 8), np.float32)
+    query, found = np.ones((1, 4, 8), np.float32), np.zeros((1, 4, 8), np.float32)
+    (query if where == "query" else key[0, :, 3])[..., 0] = damage
     key[0, :, :, 0] *= 3
-    found = torch.zeros((1, 4, 8))
     kernels.attend(query, key, value, np.array([[0], [0], [0], [9]]), 9, 1.0, found)
-    assert not found.isfinite().any()
+    assert not np.isfinite(found).any()
 
 
 def test_without_numba_answers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

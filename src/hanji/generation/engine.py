@@ -27,7 +27,7 @@ from hanji.generation.memory import context_of
 from hanji.generation.packed import PackedLinears, weights_mark
 from hanji.generation.prefixes import PrefixStore
 from hanji.generation.requests import Answer, Piece, Request
-from hanji.generation.sampling import Row, choose
+from hanji.generation.sampling import Row, are_finite, choose
 from hanji.generation.text import StopStrings, TextDecoder, TextPieces
 
 log = logging.getLogger(__name__)
@@ -325,7 +325,7 @@ class Engine:
 
     def _continue(self, handles: Sequence[Handle], logits: Tensor) -> None:
         """Draws a token for each row, and tells those who wait."""
-        finite = torch.isfinite(logits.sum(-1)).tolist()
+        finite = are_finite(logits)
         good: list[int] = []
         rows: list[Row] = []
         for index, (handle, fine) in enumerate(zip(handles, finite, strict=True)):

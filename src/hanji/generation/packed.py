@@ -39,8 +39,7 @@ class Group:
     Attributes:
         panels: weights and biases for the kernel. packed, bias: for oneDNN, where there is none.
         spans: where each has its part of the product, and how wide it is.
-        added: adds to a product, [rows, out of all], what adapters make of what was read, [rows, in]; arrays,
-            where the kernel multiplies.
+        added: of adapters, where there are any: gives for so many rows what `kernels.add_low_rank` is told.
         read, product: of layers that were asked for their part, while others are still to be.
     """
 
@@ -49,7 +48,7 @@ class Group:
     panels: tuple[Any, Any] | None = None
     packed: Tensor | None = None
     bias: Tensor | None = None
-    added: Callable[[Any, Any], None] | None = None
+    added: Callable[[int], tuple[Any, ...]] | None = None
     read: Tensor | None = None
     product: Tensor | None = None
 
@@ -62,6 +61,11 @@ class Group:
     def reads(self) -> int:
         """How wide what they read is."""
         return int(_dense(self.modules[0]).shape[1])
+
+    @property
+    def size(self) -> int:
+        """How many weights there are."""
+        return sum(int(module.weight.numel()) for module in self.modules)
 
     def pack(self) -> None:
         weights = [_dense(module) for module in self.modules]
@@ -89,8 +93,14 @@ class Group:
         assert self.panels is not None
         found = kernels.multiply(rows, *self.panels, self.width)
         if self.added is not None:
-            self.added(rows, found)
+            kernels.add_low_rank(rows, found, *self.added(len(rows)))
         return found
+
+    def for_kernel(self, rows: int) -> tuple[Any, ...]:
+        """What a kernel is told to do so itself: weights, bias and width, and what adapters add."""
+        assert self.panels is not None
+        added = kernels.NOTHING_ADDED if self.added is None else self.added(rows)
+        return (*self.panels, self.width), added
 
     def part(self, number: int, read: Tensor) -> Tensor:
         """[..., in] → [..., out] of the layer of this number."""

@@ -95,7 +95,7 @@ def choose(logits: Tensor, rows: Sequence[Row]) -> list[int]:
         logits = logits.clone()
         for own, row in zip(logits, rows, strict=True):
             _adjust(own, row)
-    chosen = logits.argmax(-1)
+    chosen = _most_probable(logits)
     for narrows in (False, True):
         drawn = [
             index
@@ -106,6 +106,19 @@ def choose(logits: Tensor, rows: Sequence[Row]) -> list[int]:
             places = torch.tensor(drawn, device=logits.device)
             chosen[places] = _draw(logits[places], [rows[index] for index in drawn], narrows)
     return chosen.tolist()
+
+
+def are_finite(logits: Tensor) -> list[bool]:
+    """Of each row of [rows, vocabulary], whether all of it is."""
+    finite: list[bool] = (
+        np.isfinite(logits.numpy()).all(-1) if logits.is_cpu else torch.isfinite(logits.sum(-1))
+    ).tolist()
+    return finite
+
+
+def _most_probable(logits: Tensor) -> Tensor:
+    """[rows] int64. On a CPU NumPy looks through them in a tenth of PyTorch's time."""
+    return torch.from_numpy(logits.numpy().argmax(-1)) if logits.is_cpu else logits.argmax(-1)
 
 
 def _adjust(logits: Tensor, row: Row) -> None:

@@ -74,6 +74,7 @@ class Step:
         segments: the tokens by slot, each looked at by itself; what is in none belongs to nobody. None: every
             slot has one token, in their order, and one kernel looks at all of them.
         seen: what masks that came by let see, by their identity.
+        found: what else was made of tensors that come by again, by their identity, with them.
     """
 
     positions: Tensor
@@ -82,6 +83,7 @@ class Step:
     length: int
     segments: tuple[Segment, ...] | None = None
     seen: dict[int, _Seen] = field(default_factory=dict)
+    found: dict[int, tuple[Any, Any]] = field(default_factory=dict)
 
     @cached_property
     def targets(self) -> tuple[Any, Any]:
@@ -150,9 +152,14 @@ def is_in_segments() -> bool:
 
 
 class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
-    """Keys and values of one layer: [slots, key heads, places + 1, head size]; the last place is spare."""
+    """Keys and values of one layer: [slots, key heads, places + 1, head size]; the last place is spare.
+
+    Attributes:
+        arrays: both, where kernels use them.
+    """
 
     is_sliding = False
+    arrays: tuple[Any, Any] | None = None
 
     def __init__(self, slots: int, places: int) -> None:
         super().__init__()
@@ -163,6 +170,8 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         for name, states in (("keys", key_states), ("values", value_states)):
             shape = (self.slots, states.shape[1], self.places + 1, states.shape[3])
             setattr(self, name, states.new_zeros(shape))
+        if kernels.usable(key_states, value_states):
+            self.arrays = self.keys.numpy(), self.values.numpy()
         self.is_initialized = True
 
     def update(
@@ -284,7 +293,9 @@ def slot_attention(
     if ones:
         scaling = settings.get("scaling")
         if key.shape == value.shape and kernels.usable(query, key, value):
-            kernels.attend(query, key, value, seen.where, seen.looked_at, scaling, found[0])
+            rows = query[0].transpose(0, 1).contiguous()
+            kept = (key.numpy(), value.numpy())
+            kernels.attend(rows.numpy(), *kept, seen.where, seen.looked_at, scaling, found[0].numpy())
         else:
             rows = _one_token_each(query, key, value, seen, scaling)
             if len(ones) == tokens:
@@ -298,6 +309,20 @@ def slot_attention(
         keys, values = (each[one.slot : one.slot + 1, :, : one.end] for each in (key, value))
         found[:, place] = _attend(module, query[:, :, place], keys, values, mask, bias, **settings)
     return found, None
+
+
+def attend_rows(module: nn.Module, query: Any, kept: SlotLayer, mask: Tensor | None, scaling: float) -> Any:
+    """The same of arrays: queries, [tokens, heads, head size], become [tokens, heads * head size]."""
+    step = current_step()
+    seen = _seen(mask, step)
+    if len(seen.ones) == len(query):
+        found = np.empty_like(query)
+        assert kept.arrays is not None
+        kernels.attend(query, *kept.arrays, seen.where, seen.looked_at, scaling, found)
+    else:
+        tensor = torch.from_numpy(query).transpose(0, 1)[None]
+        found = slot_attention(module, tensor, kept.keys, kept.values, mask, scaling=scaling)[0].numpy()
+    return found.reshape(len(query), -1)
 
 
 def _one_token_each(query: Tensor, key: Tensor, value: Tensor, seen: _Seen, scaling: float | None) -> Tensor:
@@ -372,11 +397,14 @@ def _seen(mask: Tensor | None, step: Step) -> _Seen:
                 if one.tokens == 1:
                     begins[one.first] = 0
         else:
-            first, count = mask[0, 0].int().argmax(-1), mask[0, 0].sum(-1)
-            begins = torch.where(first + count == step.positions[0] + 1, first, -1).tolist()
-        ones = [one for one in step.segments if one.tokens == 1 and begins[one.first] >= 0]
+            seen = mask[0, 0].cpu().numpy()
+            first, count = seen.argmax(1), np.count_nonzero(seen, axis=1)
+            sees_all = first + count == step.positions[0].cpu().numpy() + 1
+            begins = np.where(sees_all, first, -1).tolist()
+        ones, others = list[Segment](), list[Segment]()
+        for one in step.segments:
+            (ones if one.tokens == 1 and begins[one.first] >= 0 else others).append(one)
         rows = [(one.first, one.slot, begins[one.first], one.end) for one in ones]
-        others = [one for one in step.segments if one not in ones]
         where = np.array(rows, np.int64).reshape(-1, 4).T.copy()
         step.seen[id(mask)] = _Seen(begins, ones, others, where, int((where[3] - where[2]).sum()))
     return step.seen[id(mask)]

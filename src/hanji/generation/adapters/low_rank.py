@@ -121,18 +121,16 @@ class _Added:
                 self._down[number, layer, : len(part.down)] = part.down.numpy()
                 self._up[number, : len(part.down), begin:end] = part.up.t().numpy()
 
-    def __call__(self, rows: Array, product: Array) -> None:
+    def __call__(self, rows: int) -> tuple[Array, ...]:
         """See `Group.added`.
 
         Raises:
             ModelError: the layers were given some of the pass's tokens only.
         """
         tokens, numbers = self._at_work()
-        if len(tokens):
-            if len(rows) != current_step().positions.shape[1]:
-                raise ModelError(
-                    "adapters cannot share a base at layers that read some of the tokens only",
-                    hint="serve the adapter merged, as a model of its own",
-                )
-            parts = (self._ranks, self._down, self._up, self._begins)
-            kernels.add_low_rank(rows, tokens, numbers, *parts, product)
+        if len(tokens) and rows != current_step().positions.shape[1]:
+            raise ModelError(
+                "adapters cannot share a base at layers that read some of the tokens only",
+                hint="serve the adapter merged, as a model of its own",
+            )
+        return tokens, numbers, self._ranks, self._down, self._up, self._begins

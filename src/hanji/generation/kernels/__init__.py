@@ -28,6 +28,13 @@ SUMS = 2
 """Multiplications of a product that take the time of one number elsewhere."""
 
 
+NOTHING_ADDED = (
+    *(np.empty(0, np.int64) for _ in "tn"), np.empty((1, 0), np.int64), np.empty((1, 0, 0, 0), np.float32),
+    np.empty((1, 0, 0), np.float32), np.zeros(1, np.int64),
+)  # fmt: skip
+"""What `add_low_rank` is told where no token has an adapter."""
+
+
 def usable(*tensors: Tensor) -> bool:
     """Whether kernels compute with such tensors."""
     fits = all(one.is_cpu and one.dtype == torch.float32 for one in tensors)
@@ -52,28 +59,21 @@ def multiply(rows: Any, packed: Any, bias: Any, out: int) -> Any:
 
 
 def attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    where: Any,
-    looked_at: int,
-    scaling: float | None,
-    found: Tensor,
+    query: Any, keys: Any, values: Any, where: Any, looked_at: int, scaling: float | None, found: Any
 ) -> None:
-    """Writes what some tokens see to `found`, [tokens, heads, head size].
+    """Writes what some tokens see to `found`, [tokens, heads, head size]; arrays.
 
     Args:
-        query: [1, heads, tokens, head size]. key, value: [slots, key heads, places, head size].
+        query: [tokens, heads, head size]. keys, values: [slots, key heads, places, head size].
         where: [4, n] int64: places of the tokens in the pass, their slots, and the places they look at: from
             the first up to, but not with, the last.
         looked_at: how many places that are, of all tokens.
     """
-    size = key.shape[3]
-    kernel = compiled_kernels().attention(query.shape[1] // key.shape[1], size)
-    rows = query[0].transpose(0, 1).contiguous()
+    _, heads, size = query.shape
+    share(looked_at * heads * size)
     scale = np.float32(size**-0.5 if scaling is None else scaling)
-    share(looked_at * query.shape[1] * size)
-    kernel(rows.numpy(), key.numpy(), value.numpy(), where, scale, found.numpy())
+    kernel = compiled_kernels().attention(heads // keys.shape[1], size)
+    kernel(query, keys, values, where, scale, found)
 
 
 def keep(
@@ -115,7 +115,7 @@ def gate(gates: Tensor, ups: Tensor, linear: float, cubic: float) -> Tensor:
 
 
 def add_low_rank(
-    rows: Any, tokens: Any, numbers: Any, ranks: Any, down: Any, up: Any, begins: Any, found: Any
+    rows: Any, found: Any, tokens: Any, numbers: Any, ranks: Any, down: Any, up: Any, begins: Any
 ) -> None:
     """Adds to tokens of `found`, [rows, out of all layers], what adapters make of `rows`, [rows, in]; arrays.
 
@@ -125,8 +125,10 @@ def add_low_rank(
             up: [adapters, rank, out of all].
         begins: [layers + 1] int64, where each layer begins in `found`, and the end.
     """
+    if not len(tokens):
+        return
     share(len(tokens) * (down[0].size + up[0].size) // SUMS)
-    compiled_kernels().add_low_rank(rows, tokens, numbers, ranks, down, up, begins, found)
+    compiled_kernels().add_low_rank(rows, found, tokens, numbers, ranks, down, up, begins)
 
 
 def _flat(rows: Tensor) -> tuple[Any, int]:
@@ -184,6 +186,12 @@ def compiled_kernels() -> ModuleType:
 
 
 @cache
+def halves_of_layers() -> ModuleType:
+    """The kernels of whole layers; Numba is there."""
+    return import_module("hanji.generation.kernels.halves")
+
+
+@cache
 def product_kernels() -> ModuleType:
     """The kernel of products; Numba is there."""
     return import_module("hanji.generation.kernels.products")
@@ -202,4 +210,4 @@ def _try_out() -> None:
     kernels.rms_norm(states[0], one, scale, states[0].copy())
     kernels.gate(one, 2, one, 2, scale, scale, states[0].copy())
     ranks, begins, rows = np.zeros((1, 1), np.int64), np.array([0, 2]), states[0].copy()
-    kernels.add_low_rank(rows, first, first, ranks, kept, states, begins, rows.copy())
+    kernels.add_low_rank(rows, rows.copy(), first, first, ranks, kept, states, begins)

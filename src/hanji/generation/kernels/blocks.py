@@ -20,11 +20,10 @@ from torch import Tensor, nn
 from hanji.generation import kernels
 from hanji.generation.kernels.layers import FusedLayers, drawn, is_on, tried
 from hanji.generation.packed import Group, PackedLinears
-from hanji.generation.slots import Segment, SlotCache, SlotLayer, Step, at, current_step, slot_attention
+from hanji.generation.slots import Segment, SlotCache, SlotLayer, Step, at, attend_rows, current_step
 
 log = logging.getLogger(__name__)
 
-Array = Any
 _ROUNDING = 1e-4
 """Of the largest number that a layer gives."""
 _NORMS = ("input_layernorm", "post_attention_layernorm")
@@ -44,8 +43,11 @@ class Block:
             with their epsilon.
         gate: see `kernels.gate`.
         queries_keys_values, out, gate_and_up, down: the products.
-        layer: the whole. parts: its modules, each with those among which it stands and its name there. Where
-            one has a hook, as those of adapters, or another stands in its place, they compute it themselves.
+        layer: the whole. parts: its modules, each with those among which it stands and its name there. hooks:
+            theirs. Where one has a hook, as those of adapters, or another stands in its place, they compute
+            it themselves.
+        weights: of norms, with what else kernels are told of the layer, as they are while the first product
+            has these panels.
     """
 
     attention: Any
@@ -57,6 +59,8 @@ class Block:
     down: Group
     layer: nn.Module
     parts: list[tuple[dict[str, nn.Module | None], str, nn.Module]]
+    hooks: list[Any]
+    weights: _Weights | None = None
 
     @property
     def size(self) -> int:
@@ -65,94 +69,88 @@ class Block:
 
     def takes(self, hidden: Tensor, angles: Any, cache: Any) -> bool:
         """Whether it computes this pass, over this cache."""
-        if not is_on(hidden) or not isinstance(cache, SlotCache) or not isinstance(angles, tuple):
-            return False
-        shape = (1, hidden.shape[1], self.size)
         return (
-            hidden.dim() == 3
+            is_on(hidden)
+            and isinstance(cache, SlotCache)
+            and hidden.dim() == 3
             and len(hidden) == 1
-            and all(each.shape == shape and each.is_contiguous() for each in angles)
-            and self._kept(cache).is_initialized
+            and self._kept(cache).arrays is not None
+            and self._turns(angles) is not None
             and self._is_whole()
         )
 
     def _is_whole(self) -> bool:
         """Whether its modules would do no more and no less."""
-        if self.layer._forward_hooks or self.layer._forward_pre_hooks:
+        if any(self.hooks):
             return False
-        return all(
-            siblings.get(name) is part and not part._forward_hooks and not part._forward_pre_hooks
-            for siblings, name, part in self.parts
-        )
+        return all(siblings.get(name) is part for siblings, name, part in self.parts)
 
-    def compute(
-        self, hidden: Tensor, mask: Tensor | None, angles: tuple[Tensor, Tensor], cache: Any
-    ) -> Tensor:
+    def compute(self, hidden: Tensor, mask: Tensor | None, angles: Any, cache: Any) -> Tensor:
         """[1, tokens, width] → [1, tokens, width]
 
         Args:
             mask: see `slot_attention`. angles: cosines and sines, [1, tokens, head size] both.
         """
-        rows = hidden[0].contiguous().numpy()
-        product = self.queries_keys_values.multiply_rows(self._normalised(0, rows))
-        seen = self._attend(product, mask, angles, self._kept(cache))
-        found = self.out.multiply_rows(seen)
-        found += rows
-        last = self.down.multiply_rows(self._gated(self._normalised(1, found)))
-        last += found
-        return torch.from_numpy(last)[None]
+        if self.weights is None or self.weights.panels is not self.queries_keys_values.panels:
+            self.weights = self._told()
+        (_, tokens, width), told, kept = hidden.shape, self.weights, self._kept(cache)
+        rows, halves = hidden.numpy().reshape(tokens, width), kernels.halves_of_layers()
+        kernels.share(tokens * told.first_work)
+        query = halves.before_attention(
+            rows, told.before, self.queries_keys_values.for_kernel(tokens), told.spans, told.heads,
+            self._turns(angles), current_step().targets, kept.arrays,
+        )  # fmt: skip
+        seen = attend_rows(self.attention, query, kept, mask, self.attention.scaling)
+        products = (group.for_kernel(tokens) for group in (self.out, self.gate_and_up, self.down))
+        kernels.share(tokens * told.second_work)
+        last = halves.after_attention(rows, seen, told.after, *products, told.factors)
+        return torch.from_numpy(last.reshape(1, tokens, width))
 
     def _kept(self, cache: SlotCache) -> SlotLayer:
         kept: SlotLayer = cache.layers[self.attention.layer_idx]
         return kept
 
-    def _normalised(self, number: int, rows: Array) -> Array:
-        (norm, epsilon), found = self.norms[number], np.empty_like(rows)
-        kernels.share(rows.size)
-        kernels.compiled_kernels().rms_norm(rows, norm.weight.detach().numpy(), np.float32(epsilon), found)
-        return found
+    def _turns(self, angles: Any) -> tuple[Any, Any] | None:
+        """Cosines and sines, [tokens, head size]; None where they are of another form. Asked once a pass."""
+        found = current_step().found
+        if id(angles) not in found:
+            tokens = current_step().positions.shape[1]
+            is_known = isinstance(angles, tuple) and all(
+                each.shape == (1, tokens, self.size) and each.is_contiguous() for each in angles
+            )
+            found[id(angles)] = angles, tuple(each[0].numpy() for each in angles) if is_known else None
+        turns: tuple[Any, Any] | None = found[id(angles)][1]
+        return turns
 
-    def _attend(
-        self, product: Array, mask: Tensor | None, angles: tuple[Tensor, Tensor], kept: SlotLayer
-    ) -> Array:
-        """[tokens, heads * size], of the product of queries, keys and values."""
-        (tokens, width), size = product.shape, self.size
-        keys_at, values_at = self.queries_keys_values.spans[1][0], self.queries_keys_values.spans[2][0]
-        flat = product.reshape(-1)
-        queries, keys = (flat, width), (flat[keys_at:], width)
-        if self.norms[2:]:
-            queries = self._normalised_heads(2, product[:, :keys_at])
-            keys = self._normalised_heads(3, product[:, keys_at:values_at])
-        query = np.empty((tokens, keys_at // size, size), np.float32)
-        key = np.empty((tokens, (values_at - keys_at) // size, size), np.float32)
-        turns = (each[0].numpy() for each in angles)
-        kernels.share(query.size + key.size)
-        kernels.compiled_kernels().rotate(*queries, *keys, *turns, query, key)
-        assert kept.keys is not None and kept.values is not None
-        kernels.share(2 * key.size)
-        kernels.compiled_kernels().keep(
-            key.reshape(-1), values_at - keys_at, flat[values_at:], width, *current_step().targets,
-            kept.keys.numpy(), kept.values.numpy(),
+    def _told(self) -> _Weights:
+        norms = [(norm.weight.detach().numpy(), np.float32(epsilon)) for norm, epsilon in self.norms]
+        none = (np.empty(0, np.float32), np.float32(0))
+        (_, _), (keys_at, _), (values_at, _) = self.queries_keys_values.spans
+        linear, cubic = self.gate
+        return _Weights(
+            self.queries_keys_values.panels, norms[0], norms[1], tuple(norms[2:]) or (none, none),
+            (keys_at, values_at), (np.float32(linear), np.float32(cubic)),
+            self.queries_keys_values.size // kernels.SUMS, self.gate_and_up.size // kernels.SUMS,
         )  # fmt: skip
-        seen, _ = slot_attention(
-            self.attention, torch.from_numpy(query).transpose(0, 1)[None], kept.keys, kept.values, mask,
-            scaling=self.attention.scaling,
-        )  # fmt: skip
-        return seen[0].reshape(tokens, -1).numpy()
 
-    def _normalised_heads(self, number: int, rows: Array) -> tuple[Array, int]:
-        """The numbers of [tokens, heads * size], and how many lie between two rows."""
-        heads = np.ascontiguousarray(rows).reshape(-1, self.size)
-        return self._normalised(number, heads).reshape(-1), rows.shape[1]
 
-    def _gated(self, rows: Array) -> Array:
-        product = self.gate_and_up.multiply_rows(rows)
-        tokens, width = product.shape
-        flat, found = product.reshape(-1), np.empty((tokens, width // 2), np.float32)
-        kernels.share(found.size)
-        linear, cubic = (np.float32(factor) for factor in self.gate)
-        kernels.compiled_kernels().gate(flat, width, flat[width // 2 :], width, linear, cubic, found)
-        return found
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """What `halves` is told of a layer in every pass; see there.
+
+    Attributes:
+        panels: of the first product.
+        first_work, second_work: for `kernels.share`, of one token.
+    """
+
+    panels: Any
+    before: Any
+    after: Any
+    heads: Any
+    spans: tuple[int, int]
+    factors: Any
+    first_work: int
+    second_work: int
 
 
 class FusedBlocks:
@@ -223,7 +221,9 @@ def _block(module: nn.Module, fused: FusedLayers, packed: PackedLinears) -> Bloc
     ]  # fmt: skip
     if not known or any(group is None or group.panels is None for group in groups):
         return None
-    return Block(attention, norms, gate, *groups, module, _parts(module))  # type: ignore[arg-type, call-arg]
+    inner = list(module.modules())
+    hooks = [each for one in inner for each in (one._forward_hooks, one._forward_pre_hooks)]
+    return Block(attention, norms, gate, *groups, module, _parts(module), hooks)  # type: ignore[arg-type, call-arg]
 
 
 def _parts(module: nn.Module) -> list[tuple[dict[str, nn.Module | None], str, nn.Module]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
 import numba
 import numpy as np
@@ -17,21 +18,27 @@ import numpy as np
 single, whole = np.float32, np.int32
 
 FOLD = 4
-"""Rows of an adapter that are read together."""
+"""Rows that are read together, so that what they are multiplied by is read once."""
 _FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
 """Liberties of the compiler; values that are not finite stay so."""
 
 
-def parallel(function: Callable[..., None]) -> Callable[..., None]:
-    """Compiles a kernel whose `prange` is shared among threads, for the arrays that it is called with."""
-    compiler = partial(numba.njit, parallel=True, fastmath=_FAST, boundscheck=False, error_model="numpy")
+def kept(function: Callable[..., Any], *, is_parallel: bool = False) -> Callable[..., Any]:
+    """Compiles a kernel for the arrays that it is called with, and keeps that on disk."""
+    options = {"fastmath": _FAST, "boundscheck": False, "error_model": "numpy", "parallel": is_parallel}
     try:
-        return compiler(cache=True)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # there is nowhere to keep it
-        return compiler()(function)  # type: ignore[no-any-return]
+        return numba.njit(**options)(function)  # type: ignore[no-any-return]
 
 
-@numba.njit(fastmath=_FAST, boundscheck=False, error_model="numpy")
+parallel = partial(kept, is_parallel=True)
+"""Compiles a kernel whose `prange` is shared among threads."""
+within = numba.njit(fastmath=_FAST, boundscheck=False, error_model="numpy")
+"""Compiles what kernels call."""
+
+
+@within
 def exponentials(values, powers):  # type: ignore[no-untyped-def]
     """exp(x) of each, in place: 2^k for a whole k, by its bits, times a series of what is left.
 
@@ -50,67 +57,119 @@ def exponentials(values, powers):  # type: ignore[no-untyped-def]
         values[index] *= factors[index]
 
 
+@within
+def _score(own, key, scale, weights, groups, size):  # type: ignore[no-untyped-def]
+    """own: [groups, size]. key: [places, size]. weights: [groups, places]."""
+    count = weights.shape[1]
+    for group in range(groups):
+        query, out = own[group], weights[group]
+        for fold in range(0, count - FOLD + 1, FOLD):
+            key0, key1, key2, key3 = key[fold], key[fold + 1], key[fold + 2], key[fold + 3]
+            sum0, sum1, sum2, sum3 = single(0), single(0), single(0), single(0)
+            for index in range(size):
+                sum0 += query[index] * key0[index]
+                sum1 += query[index] * key1[index]
+                sum2 += query[index] * key2[index]
+                sum3 += query[index] * key3[index]
+            out[fold], out[fold + 1], out[fold + 2], out[fold + 3] = sum0, sum1, sum2, sum3
+        for place in range(count - count % FOLD, count):
+            one, total = key[place], single(0)
+            for index in range(size):
+                total += query[index] * one[index]
+            out[place] = total
+        for place in range(count):
+            out[place] *= scale
+
+
+@within
+def _normalise(weights, powers):  # type: ignore[no-untyped-def]
+    """Softmax of one head's scores, in place."""
+    largest, total = single(-3e38), single(0)
+    for place in range(len(weights)):
+        largest = max(largest, weights[place])
+        total += weights[place] * single(0)  # NaN if any score is not finite
+    for place in range(len(weights)):
+        weights[place] -= largest
+    exponentials(weights, powers)
+    for place in range(len(weights)):
+        total += weights[place]
+    for place in range(len(weights)):
+        weights[place] /= total
+
+
+@within
+def _mix(weights, value, sums, groups, size):  # type: ignore[no-untyped-def]
+    """weights: [groups, places]. value: [places, size]. sums: [groups, size]."""
+    count = weights.shape[1]
+    for group in range(groups):
+        for index in range(size):
+            sums[group, index] = 0
+    for fold in range(0, count - FOLD + 1, FOLD):
+        value0, value1, value2, value3 = value[fold], value[fold + 1], value[fold + 2], value[fold + 3]
+        for group in range(groups):
+            weight, out = weights[group, fold:], sums[group]
+            for index in range(size):
+                added = weight[0] * value0[index] + weight[1] * value1[index]
+                out[index] += added + (weight[2] * value2[index] + weight[3] * value3[index])
+    for place in range(count - count % FOLD, count):
+        for group in range(groups):
+            weight, one, out = weights[group, place], value[place], sums[group]
+            for index in range(size):
+                out[index] += weight * one[index]
+
+
+@within
+def _see(own, key, value, scale, found, groups, size):  # type: ignore[no-untyped-def]
+    """own, found: [groups, size], heads that share a key. key, value: [places, size]."""
+    weights, powers = np.empty((groups, len(key)), single), np.empty(len(key), whole)
+    _score(own, key, scale, weights, groups, size)
+    for group in range(groups):
+        _normalise(weights[group], powers)
+    _mix(weights, value, found, groups, size)
+
+
 @cache
 def attention(groups: int, size: int) -> Callable[..., None]:
-    """For so many heads that share a key, of this size: constants, so that loops are unrolled."""
+    """What some tokens see, see `kernels.attend`; for so many heads that share a key, of this size.
+
+    They are constants, so that loops are unrolled.
+    """
 
     def one_token_each(query, keys, values, where, scale, found):  # type: ignore[no-untyped-def]
         sharing = keys.shape[1]
-        firsts, slots, begins, ends = where[0], where[1], where[2], where[3]
-        for number in numba.prange(len(firsts) * sharing):
-            one, head = number // sharing, number % sharing
-            begin, count = begins[one], ends[one] - begins[one]
-            own = query[firsts[one], head * groups : (head + 1) * groups]
-            key, value = keys[slots[one], head, begin:], values[slots[one], head, begin:]
-            weights = np.empty((groups, count), single)
-            powers = np.empty(count, whole)
-            sums = np.zeros((groups, size), single)
-            for place in range(count):
-                for group in range(groups):
-                    score = single(0)
-                    for index in range(size):
-                        score += own[group, index] * key[place, index]
-                    weights[group, place] = score * scale
-            for group in range(groups):
-                largest, total = single(-3e38), single(0)
-                for place in range(count):
-                    largest = max(largest, weights[group, place])
-                    total += weights[group, place] * single(0)  # NaN if any score is not finite
-                for place in range(count):
-                    weights[group, place] -= largest
-                exponentials(weights[group], powers)
-                for place in range(count):
-                    total += weights[group, place]
-                for place in range(count):
-                    weights[group, place] /= total
-            for place in range(count):
-                for group in range(groups):
-                    for index in range(size):
-                        sums[group, index] += weights[group, place] * value[place, index]
-            found[firsts[one], head * groups : (head + 1) * groups] = sums
+        for number in numba.prange(where.shape[1] * sharing):
+            first, slot, begin, end = where[:, number // sharing]
+            head = number % sharing
+            heads = slice(head * groups, (head + 1) * groups)
+            key, value = keys[slot, head, begin:end], values[slot, head, begin:end]
+            _see(query[first, heads], key, value, scale, found[first, heads], groups, size)
 
     return parallel(one_token_each)
+
+
+@within
+def keep_row(keys, values, slot, place, kept_keys, kept_values):  # type: ignore[no-untyped-def]
+    """Writes the heads of one token, flat, to its place: [slots, heads, places, size]."""
+    heads, size, width = kept_keys.shape[1], kept_keys.shape[3], kept_values.shape[3]
+    for head in range(heads):
+        key_place, value_place = kept_keys[slot, head, place], kept_values[slot, head, place]
+        for index in range(size):
+            key_place[index] = keys[head * size + index]
+        for index in range(width):
+            value_place[index] = values[head * width + index]
 
 
 @parallel
 def keep(keys, key_stride, values, value_stride, slots, places, kept_keys, kept_values):  # type: ignore[no-untyped-def]
     """Writes rows of [heads, size] to [slots, heads, places, size]."""
-    heads, size, width = kept_keys.shape[1], kept_keys.shape[3], kept_values.shape[3]
     for number in numba.prange(len(slots)):
-        for head in range(heads):
-            key = keys[number * key_stride + head * size :]
-            value = values[number * value_stride + head * width :]
-            key_place = kept_keys[slots[number], head, places[number]]
-            value_place = kept_values[slots[number], head, places[number]]
-            for index in range(size):
-                key_place[index] = key[index]
-            for index in range(width):
-                value_place[index] = value[index]
+        key, value = keys[number * key_stride :], values[number * value_stride :]
+        keep_row(key, value, slots[number], places[number], kept_keys, kept_values)
 
 
 @numba.njit(boundscheck=False, error_model="numpy")
-def _rotate_heads(read, cosine, sine, out):  # type: ignore[no-untyped-def]
-    """read: flat. out: [heads, size]"""
+def rotate_row(read, cosine, sine, out):  # type: ignore[no-untyped-def]
+    """The heads of one token. read: flat. out: [heads, size]"""
     heads, size = out.shape
     half = size // 2
     for head in range(heads):
@@ -129,41 +188,54 @@ def rotate(queries, query_stride, keys, key_stride, cosines, sines, found_querie
     """
     for number in numba.prange(len(cosines)):
         cosine, sine = cosines[number], sines[number]
-        _rotate_heads(queries[number * query_stride :], cosine, sine, found_queries[number])
-        _rotate_heads(keys[number * key_stride :], cosine, sine, found_keys[number])
+        rotate_row(queries[number * query_stride :], cosine, sine, found_queries[number])
+        rotate_row(keys[number * key_stride :], cosine, sine, found_keys[number])
+
+
+@within
+def norm_row(read, weight, epsilon, out):  # type: ignore[no-untyped-def]
+    """All [width]."""
+    width, total = len(read), single(0)
+    for index in range(width):
+        total += read[index] * read[index]
+    factor = single(1) / np.sqrt(total / single(width) + epsilon)
+    for index in range(width):
+        out[index] = weight[index] * (read[index] * factor)
 
 
 @parallel
 def rms_norm(rows, weight, epsilon, found):  # type: ignore[no-untyped-def]
     """Zhang and Sennrich 2019. rows, found: [rows, width]."""
-    width = rows.shape[1]
     for number in numba.prange(len(rows)):
-        read, out = rows[number], found[number]
-        total = single(0)
-        for index in range(width):
-            total += read[index] * read[index]
-        factor = single(1) / np.sqrt(total / single(width) + epsilon)
-        for index in range(width):
-            out[index] = weight[index] * (read[index] * factor)
+        norm_row(rows[number], weight, epsilon, found[number])
+
+
+@within
+def gate_row(read, up, linear, cubic, out, powers):  # type: ignore[no-untyped-def]
+    """read, up: from the first number on. out: [width]. powers: room for as many int32."""
+    width = len(out)
+    for index in range(width):
+        one = read[index]
+        out[index] = -linear * one * (single(1) + cubic * one * one)
+    exponentials(out, powers)
+    for index in range(width):
+        out[index] = read[index] * up[index] / (single(1) + out[index])
 
 
 @parallel
 def gate(gates, gate_stride, ups, up_stride, linear, cubic, found):  # type: ignore[no-untyped-def]
     """x · sigmoid(linear · x · (1 + cubic · x²)) · up, x of gates (Shazeer 2020). found: [rows, width]."""
-    width = found.shape[1]
     for number in numba.prange(len(found)):
-        read, up = gates[number * gate_stride :], ups[number * up_stride :]
-        out, powers = found[number], np.empty(width, whole)
-        for index in range(width):
-            one = read[index]
-            out[index] = -linear * one * (single(1) + cubic * one * one)
-        exponentials(out, powers)
-        for index in range(width):
-            out[index] = read[index] * up[index] / (single(1) + out[index])
+        read, up, powers = (
+            gates[number * gate_stride :],
+            ups[number * up_stride :],
+            np.empty(found.shape[1], whole),
+        )
+        gate_row(read, up, linear, cubic, found[number], powers)
 
 
 @parallel
-def add_low_rank(rows, tokens, numbers, ranks, down, up, begins, found):  # type: ignore[no-untyped-def]
+def add_low_rank(rows, found, tokens, numbers, ranks, down, up, begins):  # type: ignore[no-untyped-def]
     """Adds to some rows of `found` what the adapter of each makes of the same rows of `rows`.
 
     ranks: [adapters, layers], whole folds. down: [adapters, layers, rank, in].
