@@ -4,11 +4,12 @@
 
 `peers`: 64 requests of uneven prompts (16 to 200 tokens) and answers (8 to 120, no token ends them), greedy,
 fp32, at concurrency 1 and 16. So many requests are on their way at a time; the next is sent when one is
-answered. Slots are as many. Peers are transformers' `generate` in static batches (`static`), its continuous
-batching (`continuous`, its cache and passes of a size for these requests and a CPU; `continuous-default`, of
-its own), llama.cpp in F32 (`llama.cpp`), and vLLM's build for CPU (`vllm`; its environment takes gigabytes).
-`continuous-default` and `vllm` are measured where they are named. Nobody keeps anything of a prompt for the
-next.
+answered. Slots are as many. Peers are transformers' `generate` in static batches (`static`), the manager of
+its continuous batching (`continuous`, its cache and passes of a size for these requests and a CPU;
+`continuous-default`, of its own), llama.cpp in F32 (`llama.cpp`), its `generate_batch`, which is one call for
+all requests with one length of answers (`generate_batch`, so many at a time; `generate_batch-default`, as
+many as it takes), and vLLM's build for CPU (`vllm`; its environment takes gigabytes). The first three are
+measured where none is named. Nobody keeps anything of a prompt for the next.
 
 `prefix`: requests that share 1,024 tokens, answers of 16: prefixes reused beside read anew.
 `adapters`: the uneven requests through eight LoRAs in turn, beside the base alone.
@@ -47,7 +48,10 @@ from hanji.generation.engine import PREFIX_BYTES
 from hanji.tokenizers.tokenizer import Tokenizer
 
 OURS = "benchmarks.workers.generate_ours"
-PEERS = ("static", "continuous", "llama.cpp", "generate_batch", "continuous-default", "vllm")
+PEERS = (
+    "static", "continuous", "llama.cpp", "generate_batch", "generate_batch-default", "continuous-default",
+    "vllm",
+)  # fmt: skip
 BY_DEFAULT = PEERS[:3]
 PARTS = ("peers", "prefix", "adapters")
 UNEVEN = "requests.json"
@@ -78,8 +82,8 @@ class Ground:
         """A peer, in its environment."""
         kind, python = name.removesuffix("-default").replace(".", "_"), Path(sys.executable)
         module = f"benchmarks.workers.generate_{kind.removeprefix('generate_')}"
-        if name == "generate_batch":
-            settings = {"slots": settings["slots"]}
+        if kind == "generate_batch":
+            settings = {"slots": settings["slots"] if name == kind else None}
         elif kind == "continuous":
             settings = {**settings, "sized": name == kind}
         elif name == "llama.cpp":

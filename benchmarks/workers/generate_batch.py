@@ -2,8 +2,8 @@
 
 It has one length for all answers, the longest, and what follows a shorter answer is not counted.
 
-Arguments: a folder with the model and requests; as JSON, `slots`, the requests at a time. All else is as
-`generate_batch` sizes it for the requests.
+Arguments: a folder with the model and requests; as JSON, `slots`, the requests at a time; null: as many as
+`generate_batch` takes. All else is as it sizes it for the requests.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NEVER = -1
 class Batch:
     """A model whose requests all come at once."""
 
-    def __init__(self, directory: Path, *, slots: int) -> None:
+    def __init__(self, directory: Path, *, slots: int | None) -> None:
         self.model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
         self.slots = slots
 
