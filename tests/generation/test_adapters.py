@@ -54,18 +54,21 @@ def by_peft(family: str, directory: Path, prompt: list[int]) -> list[int]:
     return ids[len(prompt) :]
 
 
-def test_each_answers_as_it_does_alone(family: str, adapters: dict[str, Path]) -> None:
+@pytest.mark.parametrize("packed_bytes", [2**30, 0])
+def test_each_answers_as_it_does_alone(family: str, adapters: dict[str, Path], packed_bytes: int) -> None:
+    """With LoRAs in packed products, where kernels multiply, and beside modules."""
     asked = prompts(8)
     names = [*adapters, None, "lora"]
     requests = [
         Request(prompt=prompt, adapter=name, max_new_tokens=NEW, stop_ids=())
         for prompt, name in zip(asked, names, strict=True)
     ]
-    with Engine(tiny(family), Ids(), slots=3, block=16, adapters=adapters) as engine:
+    settings: Any = {"slots": 3, "block": 16, "packed_bytes": packed_bytes}
+    with Engine(tiny(family), Ids(), **settings, adapters=adapters) as engine:
         mixed = engine.run(requests)
         again = engine.run(reversed(requests))
     assert [answer.ids for answer in mixed] == [answer.ids for answer in reversed(again)]
-    with Engine(tiny(family), Ids(), slots=3, block=16) as engine:
+    with Engine(tiny(family), Ids(), **settings) as engine:
         base = engine.run([Request(prompt=asked[6], max_new_tokens=NEW, stop_ids=(), logprobs=0)])[0]
     assert mixed[6].ids == base.ids
     for prompt, name, answer in zip(asked, names, mixed, strict=True):
