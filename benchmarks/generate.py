@@ -6,8 +6,8 @@
 fp32, at concurrency 1 and 16. So many requests are on their way at a time; the next is sent when one is
 answered. Slots are as many. Peers are transformers' `generate` in static batches (`static`), the manager of
 its continuous batching (`continuous`, its cache and passes of a size for these requests and a CPU;
-`continuous-default`, of its own), llama.cpp in F32 (`llama.cpp`), its `generate_batch`, which is one call for
-all requests with one length of answers (`generate_batch`, so many at a time; `generate_batch-default`, as
+`continuous-default`, of its own), llama.cpp in F32 (`llama.cpp`), `generate_batch` of transformers, one call
+for all requests with one length of answers (`generate_batch`, so many at a time; `generate_batch-default`, as
 many as it takes), and vLLM's build for CPU (`vllm`; its environment takes gigabytes). The first three are
 measured where none is named. Nobody keeps anything of a prompt for the next.
 

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from generation.test_engine import Ids, prompts
 from hanji.contracts.errors import ModelError
 from hanji.generation import Engine, Request, Sampling, kernels
 from hanji.methods.bottleneck import BottleneckConfig
-from tiny_models import tiny
+from tiny_models import FAMILIES, tiny
 
 NEW = 12
 KINDS: dict[str, Callable[[], Any]] = {
@@ -162,6 +163,30 @@ def test_an_adapter_of_the_head_is_refused(tmp_path: Path) -> None:
     get_peft_model(tiny("llama"), config).save_pretrained(tmp_path, save_embedding_layers=False)
     with pytest.raises(ModelError, match="serve it as a model of its own"):
         Engine(tiny("llama"), Ids(), slots=1, adapters={"head": tmp_path})
+
+
+@pytest.mark.parametrize("change", [{"intermediate_size": 96}, {"num_hidden_layers": 4}])
+def test_an_adapter_of_a_model_of_other_sizes_is_refused(change: dict[str, int], tmp_path: Path) -> None:
+    config = AutoConfig.for_model("llama", **{**FAMILIES["llama"], **change}, vocab_size=211)
+    other = AutoModelForCausalLM.from_config(config)
+    get_peft_model(other, KINDS["lora"]()).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"of other sizes|more than matrices beside linear modules within"):
+        Engine(tiny("llama"), Ids(), slots=1, adapters={"other": tmp_path})
+
+
+def test_an_adapter_that_was_trained_again_reuses_nothing_of_the_one_before(tmp_path: Path) -> None:
+    asked = Request(prompt=prompts(1, 61)[0], adapter="one", max_new_tokens=6, logprobs=0)
+    with Engine(tiny("llama"), Ids(), slots=2, block=16) as engine:
+        answers = []
+        for seed in (0, 1):
+            torch.manual_seed(seed)
+            config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+            get_peft_model(tiny("llama"), config).save_pretrained(tmp_path)
+            engine.adapters.add("one", tmp_path)
+            answers.append(engine.run([asked])[0])
+            engine.adapters.remove("one")
+    assert [answer.reused for answer in answers] == [0, 0]
+    assert answers[1].ids == by_peft("llama", tmp_path, list(asked.prompt))[:6]
 
 
 def test_one_whose_weights_are_cut_off_is_refused(tmp_path: Path) -> None:

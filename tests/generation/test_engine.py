@@ -42,6 +42,27 @@ def test_greedy_answers_equal_those_of_transformers(family: str) -> None:
         assert answer.finish_reason == ("stop" if answer.ids[-1] == 2 else "length")
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("length", [17, 33, 49])
+def test_a_prompt_that_ends_one_token_after_a_block_is_read_in_order(
+    family: str, slots: int, length: int
+) -> None:
+    """After another in its slot, several blocks a pass."""
+    before, prompt = ([*range(start, start + length)] for start in (100, 20))
+    with Engine(tiny(family), Ids(), slots=slots, block=16, prefix_bytes=0) as engine:
+        asked = [
+            Request(prompt=ids, max_new_tokens=8, stop_ids=(), prompt_logprobs=0) for ids in (before, prompt)
+        ]
+        answers = [engine.run([one])[0] for one in asked]
+    assert answers[1].ids == by_transformers(tiny(family), prompt, 8)
+    with torch.no_grad():
+        logits = tiny(family)(input_ids=torch.tensor([prompt])).logits[0].log_softmax(-1)
+    told = [one.logprob for one in answers[1].prompt_logprobs]
+    expected = logits[:-1].gather(1, torch.tensor(prompt[1:])[:, None])[:, 0].tolist()
+    assert told == pytest.approx(expected, abs=1e-4)
+
+
 def drawn(seed: int, **changes: Any) -> Sampling:
     return Sampling(temperature=1.3, seed=seed, **changes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -165,13 +166,13 @@ class SlotDecoder:
         """See `Decoder`."""
         if self.mixes:
             return self._together(chunks)
-        ones = [chunk for chunk in chunks if len(chunk.ids) == 1 and chunk.wanted]
-        found = {
-            id(chunk): row for chunk, row in zip(ones, self._one_each(ones) if ones else (), strict=True)
-        }
-        return torch.cat(
-            [found[id(chunk)][None] if id(chunk) in found else self._together([chunk]) for chunk in chunks]
-        )
+        slots = Counter(chunk.slot for chunk in chunks)
+        ones = [one for one in chunks if len(one.ids) == 1 and one.wanted and slots[one.slot] == 1]
+        found = dict(zip(map(id, ones), self._one_each(ones)[:, None] if ones else (), strict=True))
+        for chunk in chunks:  # those of one slot in their order: each looks at those before
+            if id(chunk) not in found:
+                found[id(chunk)] = self._together([chunk])
+        return torch.cat([found[id(chunk)] for chunk in chunks])
 
     def _together(self, chunks: Sequence[Chunk]) -> Tensor:
         """These chunks and nothing else."""

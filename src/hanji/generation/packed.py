@@ -60,7 +60,8 @@ class Group:
     @property
     def reads(self) -> int:
         """How wide what they read is."""
-        return int(_dense(self.modules[0]).shape[1])
+        module = self.modules[0]
+        return int(module.weight.shape[not isinstance(module, Conv1D)])
 
     @property
     def size(self) -> int:

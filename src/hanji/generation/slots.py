@@ -49,11 +49,13 @@ class _Seen:
     """What a mask lets the tokens of a pass see.
 
     Attributes:
+        mask: itself, so that no other has its identity.
         begins: of each token, from which place on it sees all up to its own; -1 where there are gaps.
         ones: segments of one token without gaps. others: those that are left.
         where: [4, ones] int64: their `first`, slot, begin and end. looked_at: how many places that are.
     """
 
+    mask: Tensor | None
     begins: list[int]
     ones: list[Segment]
     others: list[Segment]
@@ -397,6 +399,7 @@ def _seen(mask: Tensor | None, step: Step) -> _Seen:
                 if one.tokens == 1:
                     begins[one.first] = 0
         else:
+            assert mask.dtype == torch.bool
             seen = mask[0, 0].cpu().numpy()
             first, count = seen.argmax(1), np.count_nonzero(seen, axis=1)
             sees_all = first + count == step.positions[0].cpu().numpy() + 1
@@ -406,7 +409,7 @@ def _seen(mask: Tensor | None, step: Step) -> _Seen:
             (ones if one.tokens == 1 and begins[one.first] >= 0 else others).append(one)
         rows = [(one.first, one.slot, begins[one.first], one.end) for one in ones]
         where = np.array(rows, np.int64).reshape(-1, 4).T.copy()
-        step.seen[id(mask)] = _Seen(begins, ones, others, where, int((where[3] - where[2]).sum()))
+        step.seen[id(mask)] = _Seen(mask, begins, ones, others, where, int((where[3] - where[2]).sum()))
     return step.seen[id(mask)]
 
 

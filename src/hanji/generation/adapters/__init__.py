@@ -8,7 +8,7 @@ ids past the vocabulary, each with ids of its own.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +58,7 @@ class Adapters:
         self._own: list[str | None] = [None] * self.slots
         self._table: PromptTable | None = None
         self._digests: dict[tuple[str, ...], str] = {}
+        self._added: Counter[str] = Counter()
 
     def work_in(self, packed: PackedLinears) -> None:
         """Adds what can be added there to the products of packed layers, from now on."""
@@ -71,10 +72,11 @@ class Adapters:
         """
         self._check(Path(directory))
         self.places[name] = Path(directory)
+        self._added[name] += 1
 
     def identity(self, name: str | None) -> str:
         """What keys and values depend on besides the tokens."""
-        return "" if name is None else f"{name} {self.places.get(name)}"
+        return "" if name is None else f"{name} {self._added[name]}"
 
     def remove(self, name: str) -> None:
         """Forgets an adapter: another may have its name. Answers that are being written keep it."""
@@ -106,6 +108,7 @@ class Adapters:
         if self._own[slot] == name:
             return
         adapter = None if name is None else self.load(name)
+        self._own[slot] = name
         parts = {} if adapter is None else dict(adapter.parts)
         if self._low_rank is not None:
             self._low_rank.assign(slot, adapter)
@@ -117,7 +120,6 @@ class Adapters:
             for site in sites:
                 fits = own is not None and (site.reads, site.activation) == (own.reads, own.activation)
                 site.put(slot, own if fits else None)
-        self._own[slot] = name
 
     def load(self, name: str) -> Adapter:
         """An adapter's tensors.

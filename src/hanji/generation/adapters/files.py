@@ -11,7 +11,8 @@ from typing import Any, Final, Literal
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from hanji.contracts.errors import ModelError
 from hanji.contracts.hub import cannot_load
@@ -79,38 +80,64 @@ def read_adapter(model: Any, directory: Path) -> Adapter:
 
 
 def adapted_modules(model: Any, directory: Path) -> list[str]:
-    """The linear modules beside which an adapter stands; of a soft prompt none. Only names are read.
+    """The linear modules beside which an adapter stands; of a soft prompt none. Names and shapes are read.
 
     Raises:
-        ModelError: it holds what has no place here.
+        ModelError: it holds what has no place here, or fits another model.
     """
     try:
         with safe_open(str(directory / WEIGHTS), framework="pt") as file:
-            names = [name.removeprefix(_INNER) for name in file.keys()]  # noqa: SIM118 - it is no mapping
+            shapes = {
+                name.removeprefix(_INNER): tuple(file.get_slice(name).get_shape())
+                for name in file.keys()  # noqa: SIM118 - it is no mapping
+            }
     except (OSError, SafetensorError) as error:
         where = str(directory / WEIGHTS)
         raise cannot_load("this adapter cannot be read", where, error, expected="safetensors") from error
     ends = (".lora_A.weight", ".bottleneck_down.weight")
-    modules = [name.removesuffix(end) for name in names for end in ends if name.endswith(end)]
-    known = {f"{module}{end}" for module in modules for end in _ENDS if not _is_head(model, module)}
-    if unknown := sorted({*names} - known - {"prompt_embeddings"}):
+    modules = [name.removesuffix(end) for name in shapes for end in ends if name.endswith(end)]
+    own = dict(model.named_modules(remove_duplicate=False))
+    head = model.get_output_embeddings()  # it is asked for few tokens of a pass only
+    linear = {name for name in modules if own.get(name) is not head and _widths(own.get(name))}
+    if unknown := sorted({*shapes} - {f"{name}{end}" for name in linear for end in _ENDS} - _PROMPT):
         raise ModelError(
             "this adapter holds more than matrices beside linear modules within the model",
             where=str(directory / WEIGHTS), value=unknown[:3],
             hint="save it merged (merge: true) and serve it as a model of its own",
         )  # fmt: skip
+    for module in modules:
+        _check_shapes(directory, module, _widths(own[module]), shapes)
     return modules
 
 
+def _check_shapes(
+    directory: Path, module: str, widths: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    into, out = widths
+    down, up = (shapes.get(f"{module}{end}") for end in (".lora_A.weight", ".lora_B.weight"))
+    if down is None:  # a bottleneck reads what the module gives, or what is as wide
+        into = out
+        down, up = (shapes.get(f"{module}.bottleneck_{end}.weight") for end in ("down", "up"))
+    if down is None or (down, up) != ((down[0], into), (out, down[0])):
+        raise ModelError(
+            "this adapter is of a model of other sizes",
+            where=f"{directory / WEIGHTS}: {module}", value=f"{down}, {up}",
+            expected=f"(rank, {into}), ({out}, rank)",
+        )  # fmt: skip
+
+
+def _widths(module: Any) -> tuple[int, ...]:
+    """What a linear module reads, and what it gives; nothing of others."""
+    if isinstance(module, Conv1D):
+        return tuple(module.weight.shape)
+    return tuple(module.weight.shape)[::-1] if isinstance(module, nn.Linear) else ()
+
+
+_PROMPT: Final = {"prompt_embeddings"}
 _ENDS: Final = (
     ".lora_A.weight", ".lora_B.weight", ".bottleneck_down.weight", ".bottleneck_down.bias",
     ".bottleneck_up.weight", ".bottleneck_up.bias",
 )  # fmt: skip
-
-
-def _is_head(model: Any, module: str) -> bool:
-    """Whether it gives the logits: those of few tokens of a pass are wanted."""
-    return model.get_submodule(module) is model.get_output_embeddings()
 
 
 def _lora_part(config: Mapping[str, Any], module: str, tensors: Mapping[str, Tensor]) -> Part:

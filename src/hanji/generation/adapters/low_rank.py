@@ -2,7 +2,7 @@
 
 Modules that are asked one by one about their adapters take longer in Python than adapters take to compute.
 Here a kernel adds to the product of a whole group of linear layers, to each token what the adapter of its
-slot makes of it. An adapter is in memory once, however many slots have it.
+slot makes of it. Slots that have the same adapter share its matrices.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class LowRank:
         return next((number for number in free if self._held[number] is None), free[0])
 
     def _put(self, number: int, adapter: Adapter) -> None:
-        self._held[number] = adapter
+        self._held[number] = None
         parts = {name: part for name, part in adapter.parts.items() if self.takes(name, part)}
         for group, modules in self._groups:
             own = [parts.get(name) for name in modules]
@@ -77,6 +77,7 @@ class LowRank:
                 group.added = _Added(group, len(self._held), self._at_work)
             if isinstance(group.added, _Added):
                 group.added.put(number, own)
+        self._held[number] = adapter
 
     def _at_work(self) -> tuple[Array, Array]:
         """The tokens of the present pass whose slots have adapters, and the numbers of these: [n] int64 both.

@@ -29,8 +29,8 @@ SUMS = 2
 
 
 NOTHING_ADDED = (
-    *(np.empty(0, np.int64) for _ in "tn"), np.empty((1, 0), np.int64), np.empty((1, 0, 0, 0), np.float32),
-    np.empty((1, 0, 0), np.float32), np.zeros(1, np.int64),
+    np.empty(0, np.int64), np.empty(0, np.int64), np.empty((1, 0), np.int64),
+    np.empty((1, 0, 0, 0), np.float32), np.empty((1, 0, 0), np.float32), np.zeros(1, np.int64),
 )  # fmt: skip
 """What `add_low_rank` is told where no token has an adapter."""
 
@@ -165,7 +165,7 @@ def _numba() -> Any:
         import numba
     except ImportError:
         return None
-    log.info("compiling what is computed beside products (once, then it is cached)")
+    log.info("compiling kernels (once, then they are cached)")
     try:
         _try_out()
         numba.np.ufunc.parallel._set_num_threads(1)
@@ -198,7 +198,7 @@ def product_kernels() -> ModuleType:
 
 
 def _try_out() -> None:
-    """Compiles each kernel, for the arrays that it will be given."""
+    """Compiles each kernel but those of whole layers, for the arrays that it will be given."""
     kernels, one, first = compiled_kernels(), np.ones(2, np.float32), np.zeros(1, np.int64)
     states, kept = one.reshape(1, 1, 2), one.reshape(1, 1, 1, 2).copy()
     scale = np.float32(1)

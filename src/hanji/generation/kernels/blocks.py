@@ -43,9 +43,8 @@ class Block:
             with their epsilon.
         gate: see `kernels.gate`.
         queries_keys_values, out, gate_and_up, down: the products.
-        layer: the whole. parts: its modules, each with those among which it stands and its name there. hooks:
-            theirs. Where one has a hook, as those of adapters, or another stands in its place, they compute
-            it themselves.
+        parts: its modules, each with those among which it stands and its name there. hooks: theirs. Where one
+            has a hook, or another stands in its place, they compute it themselves.
         weights: of norms, with what else kernels are told of the layer, as they are while the first product
             has these panels.
     """
@@ -57,7 +56,6 @@ class Block:
     out: Group
     gate_and_up: Group
     down: Group
-    layer: nn.Module
     parts: list[tuple[dict[str, nn.Module | None], str, nn.Module]]
     hooks: list[Any]
     weights: _Weights | None = None
@@ -221,9 +219,23 @@ def _block(module: nn.Module, fused: FusedLayers, packed: PackedLinears) -> Bloc
     ]  # fmt: skip
     if not known or any(group is None or group.panels is None for group in groups):
         return None
+    if not _fit(attention.head_dim, [norm for norm, _ in norms], *groups):  # type: ignore[arg-type]
+        return None
     inner = list(module.modules())
     hooks = [each for one in inner for each in (one._forward_hooks, one._forward_pre_hooks)]
-    return Block(attention, norms, gate, *groups, module, _parts(module), hooks)  # type: ignore[arg-type, call-arg]
+    return Block(attention, norms, gate, *groups, _parts(module), hooks)  # type: ignore[arg-type, call-arg]
+
+
+def _fit(size: int, norms: list[Any], together: Group, out: Group, gate_and_up: Group, down: Group) -> bool:
+    """Whether each part is as wide as the next reads: kernels do not look."""
+    (_, queries), (_, keys), (_, values) = together.spans
+    before, after, *heads = (len(norm.weight) for norm in norms)
+    return (
+        keys == values and queries % keys == keys % size == 0
+        and out.reads == queries and gate_and_up.width == 2 * down.reads
+        and before == after == together.reads == gate_and_up.reads == out.width == down.width
+        and all(width == size for width in heads)
+    )  # fmt: skip
 
 
 def _parts(module: nn.Module) -> list[tuple[dict[str, nn.Module | None], str, nn.Module]]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from hanji.generation import kernels
 from hanji.generation.kernels import SMALL, compiled, products
 from hanji.generation.kernels.compiled import (
     add_low_rank,
@@ -34,7 +35,9 @@ from hanji.generation.kernels.compiled import (
 )
 from hanji.generation.kernels.products import multiply
 
-_CALLED = sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in (compiled, products)))
+_CALLED = sha256(
+    b"".join(Path(str(module.__file__)).read_bytes() for module in (kernels, compiled, products))
+)
 
 
 def _with_called(function: Callable[..., Any]) -> Callable[..., Any]:
