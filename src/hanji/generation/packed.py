@@ -84,18 +84,12 @@ class Group:
         """[..., in] → [..., out of all]"""
         if self.panels is not None:
             rows = read.reshape(-1, read.shape[-1]).contiguous()
-            found = self.multiply_rows(rows.numpy())
+            found = kernels.multiply(rows.numpy(), *self.panels, self.width)
+            if self.added is not None:
+                kernels.add_low_rank(rows.numpy(), found, *self.added(len(rows)))
             return torch.from_numpy(found).view(*read.shape[:-1], self.width)
         multiply = torch.ops.mkldnn._linear_pointwise.default  # looked up late: not every build has it
         return multiply(read, self.packed, self.bias, "none", [], "")  # type: ignore[no-any-return]
-
-    def multiply_rows(self, rows: Any) -> Any:
-        """[rows, in] → [rows, out of all], arrays, by the kernel."""
-        assert self.panels is not None
-        found = kernels.multiply(rows, *self.panels, self.width)
-        if self.added is not None:
-            kernels.add_low_rank(rows, found, *self.added(len(rows)))
-        return found
 
     def for_kernel(self, rows: int) -> tuple[Any, ...]:
         """What a kernel is told to do so itself: weights, bias and width, and what adapters add."""

@@ -76,7 +76,7 @@ class Step:
         segments: the tokens by slot, each looked at by itself; what is in none belongs to nobody. None: every
             slot has one token, in their order, and one kernel looks at all of them.
         seen: what masks that came by let see, by their identity.
-        found: what else was made of tensors that come by again, by their identity, with them.
+        turns: cosines and sines as arrays, with what they were made of, by its identity.
     """
 
     positions: Tensor
@@ -85,7 +85,7 @@ class Step:
     length: int
     segments: tuple[Segment, ...] | None = None
     seen: dict[int, _Seen] = field(default_factory=dict)
-    found: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+    turns: dict[int, tuple[Any, Any]] = field(default_factory=dict)
 
     @cached_property
     def targets(self) -> tuple[Any, Any]:

@@ -110,7 +110,7 @@ class Block:
 
     def _turns(self, angles: Any) -> tuple[Any, Any] | None:
         """Cosines and sines, [tokens, head size]; None where they are of another form. Asked once a pass."""
-        found = current_step().found
+        found = current_step().turns
         if id(angles) not in found:
             tokens = current_step().positions.shape[1]
             is_known = isinstance(angles, tuple) and all(
